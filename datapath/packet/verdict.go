@@ -1,0 +1,58 @@
+package packet
+
+// Verdict is how a packet's way through the data path ended. Every packet gets
+// exactly one, and each is a counter under its own name: nothing is lost unnamed.
+// The list stands here because it is the one room that parsing, ESP and the
+// workers all know.
+type Verdict uint8
+
+const (
+	Forwarded Verdict = iota // sent by a port's TX ring
+	ToKernel                 // handed to the slow path device: for this host, or its neighbour is not resolved yet
+	Punted                   // IKE handed to the control process
+	Queued                   // waits for the SA that it asked for
+	HandedOff                // given to the worker that owns its SA
+
+	// Parsing.
+	DropTruncated // shorter than its own headers say
+	DropMalformed // a header field that cannot be
+	DropNotIP
+	DropChecksum // bad IPv4 header checksum
+
+	// Inbound, in the order of the checks.
+	DropUnknownSPI
+	DropKeepalive // NAT keepalive (RFC 3948 §2.3)
+	DropReplay    // left of the window, or seen before (RFC 4303 §3.4.3)
+	DropAuth      // integrity check failed
+	DropPadding   // trailer inconsistent after decryption
+	DropDummy     // next header 59 (RFC 4303 §2.6)
+	DropSelector  // the inner packet does not match the SA (RFC 4301 §5.2)
+
+	// Outbound.
+	DropPolicy   // DISCARD, or PROTECT without an SA that may be asked for
+	DropClear    // arrived in the clear and should have been protected
+	DropNoSA     // the queue of packets waiting for an SA is full or expired
+	DropSequence // the sequence number would overflow (RFC 4303 §3.3.3)
+	DropLifetime // hard lifetime reached
+
+	// Forwarding.
+	DropTTL
+	DropTooBig
+	DropNoRoute
+	DropPuntFull    // the queue to the control process is full
+	DropHandoffFull // the ring to the owner worker is full
+	DropTXFull      // the port's TX ring is full
+	DropSlowPath    // the slow path device refused the packet
+
+	Verdicts // how many there are
+)
+
+var verdictNames = [Verdicts]string{
+	"forwarded", "to_kernel", "punted", "queued", "handed_off",
+	"drop_truncated", "drop_malformed", "drop_not_ip", "drop_checksum",
+	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_selector",
+	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime",
+	"drop_ttl", "drop_too_big", "drop_no_route", "drop_punt_full", "drop_handoff_full", "drop_tx_full", "drop_slow_path",
+}
+
+func (v Verdict) String() string { return verdictNames[v] }

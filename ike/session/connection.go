@@ -1,0 +1,85 @@
+package session
+
+import (
+	"net/netip"
+	"time"
+
+	"spindle/ike/suite"
+	"spindle/sadb"
+)
+
+// Connection is one entry of the configuration, checked and resolved.
+type Connection struct {
+	Name    string
+	Version int // 1 or 2
+	Local   Endpoint
+	Remote  Endpoint
+	PSK     []byte
+
+	IKE []suite.Proposal // in order of preference
+
+	Start              Start
+	DPD                DPD
+	InvalidSPIRecovery bool
+	Lifetime           time.Duration // of the IKE SA, 0 takes DefaultIKELifetime
+
+	Children []Child
+}
+
+// Endpoint is one side of a connection.
+type Endpoint struct {
+	Addresses []netip.Addr // Local: at most one, empty takes whatever the peer reached; Remote: tried in order, empty accepts any
+	ID        Identity
+	Auth      Auth
+}
+
+// Identity is an IKE identity (RFC 7296 §3.5): the type of the ID payload and its data.
+type Identity struct {
+	Type uint8
+	Data []byte
+}
+
+// Auth is how one side proves who it is.
+type Auth uint8
+
+const (
+	AuthPSK Auth = iota
+)
+
+// Start says what brings a connection up.
+type Start uint8
+
+const (
+	StartTraffic Start = iota
+	StartNow
+	StartNever // answer only
+)
+
+// DPDMode is D2 of the behaviours.
+type DPDMode uint8
+
+const (
+	DPDOnDemand DPDMode = iota
+	DPDPeriodic
+	DPDOff
+)
+
+// DPD are the figures of D5.
+type DPD struct {
+	Mode            DPDMode
+	Interval, Retry time.Duration
+	Tries           int
+}
+
+// Child is one child SA to be.
+type Child struct {
+	Name          string
+	Local, Remote []sadb.Selector
+	ESP           []suite.Proposal
+	Mode          sadb.Mode
+	Idle          time.Duration
+	Lifetime      sadb.Lifetime // hard; soft expiry is derived from it with jitter
+	ReplayWindow  uint32
+	DF            sadb.DFPolicy
+	Prefragment   bool
+}

@@ -1,0 +1,55 @@
+package session
+
+import (
+	"net/netip"
+
+	"spindle/sadb"
+)
+
+// Input is one thing that happened to the engine: any of the types below.
+type Input interface{ input() }
+
+type (
+	// Datagram is an IKE message from the network, without the non-ESP marker.
+	// Local's port is 4500 when the message came UDP-encapsulated (RFC 7296 §2.23).
+	Datagram struct {
+		Local, Remote netip.AddrPort
+		Data          []byte
+	}
+	// Tick says only that time has passed.
+	Tick struct{}
+	// Acquire is the first packet of a policy that has no SA.
+	Acquire struct {
+		Policy sadb.PolicyID
+		Flow   sadb.Flow
+	}
+	// Expire is a bound that the data path saw an SA pair reach.
+	Expire struct {
+		Pair  sadb.SPI
+		Hard  bool
+		Cause string
+	}
+	// UnknownSPI is ESP that arrived for no SA of ours.
+	UnknownSPI struct {
+		SPI           sadb.SPI
+		Local, Remote netip.AddrPort
+		Packets       uint64
+	}
+	// Initiate and Terminate are the operator's up and down. An empty Child means all.
+	Initiate  struct{ Conn, Child string }
+	Terminate struct{ Conn, Child string }
+	// ConfigChanged replaces the configuration. What it does not touch stays up.
+	ConfigChanged struct{ Connections []Connection }
+	// Shutdown deletes every SA, telling the peers.
+	Shutdown struct{}
+)
+
+func (Datagram) input()      {}
+func (Tick) input()          {}
+func (Acquire) input()       {}
+func (Expire) input()        {}
+func (UnknownSPI) input()    {}
+func (Initiate) input()      {}
+func (Terminate) input()     {}
+func (ConfigChanged) input() {}
+func (Shutdown) input()      {}

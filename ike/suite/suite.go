@@ -1,0 +1,4 @@
+package suite
+
+// Proposal is one cryptographic suite.
+type Proposal struct{}

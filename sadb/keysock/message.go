@@ -1,0 +1,99 @@
+// Package keysock is the conversation between the control process and the data
+// path: the verbs of RFC 2367 (GETSPI is missing on purpose: SPIs are allocated
+// where IKE runs) plus the datagrams that are punted up and injected down. It
+// travels over one Unix SEQPACKET socket pair, one message a packet.
+package keysock
+
+import (
+	"net/netip"
+	"time"
+
+	"spindle/sadb"
+)
+
+// Message is any of the types below.
+type Message interface{ verb() verb }
+
+// Control to data path. Every one of these is answered by one Ack, in order.
+type (
+	// Add installs an SA. An outbound SA takes over its Policy at once; the Ack
+	// of an inbound SA comes after every worker can see it.
+	Add struct{ SA sadb.SA }
+	// Update moves the peer's endpoint of an SA pair and its encapsulation.
+	Update struct {
+		Pair          sadb.SPI
+		Local, Remote netip.AddrPort
+		Encap         bool
+	}
+	// Delete removes one direction of the pair.
+	Delete struct {
+		Direction sadb.Direction
+		Pair      sadb.SPI
+	}
+	// Flush removes all SAs and policies.
+	Flush struct{}
+	// PolicyAdd installs or replaces an SPD entry.
+	PolicyAdd struct{ Policy sadb.Policy }
+	// PolicyDelete removes an SPD entry.
+	PolicyDelete struct{ ID sadb.PolicyID }
+	// Dump asks for every SA: a Usage each, then the Ack.
+	Dump struct{}
+	// Stats asks for the counters: a Counters each worker and port, then the Ack.
+	Stats struct{}
+)
+
+// Inject sends an IKE datagram. It has no Ack. Data is the IKE message; the
+// data path adds the non-ESP marker when Local's port is not 500 (RFC 3948 §2.2).
+type Inject struct {
+	Local, Remote netip.AddrPort
+	Data          []byte
+}
+
+// Data path to control.
+type (
+	// Hello is the first message after the start of a data path.
+	Hello struct {
+		Workers int
+		Crypto  string // what the CPU offers: "vaes avx512 aes-ni", or "none"
+		XDP     string // one line per port: mode obtained
+	}
+	// Ack answers the message with the same Seq. Err is empty on success.
+	Ack struct{ Err string }
+	// Usage is one SA as the data path holds it.
+	Usage struct {
+		SA             sadb.SA // without its Key, Sequence as it stands now
+		KeyFingerprint string
+		Packets, Bytes uint64
+		Drops          uint64 // packets of this SA that ended in any drop verdict
+		LastUsed       time.Time
+	}
+	// Counters are those of one worker, or of the XDP program ("xdp").
+	Counters struct {
+		Source string
+		Names  []string
+		Values []uint64
+	}
+	// Acquire wants an SA for a policy; Flow is the packet that asked.
+	Acquire struct {
+		Policy sadb.PolicyID
+		Flow   sadb.Flow
+	}
+	// Expire reports a lifetime or idle bound that an SA pair has reached.
+	Expire struct {
+		Pair  sadb.SPI
+		Hard  bool
+		Cause string // "time", "bytes", "packets", "sequence", "idle"
+	}
+	// Punt hands up an IKE datagram, without the non-ESP marker.
+	Punt struct {
+		Local, Remote netip.AddrPort
+		Data          []byte
+	}
+	// UnknownSPI reports ESP for an SPI that is not in the database.
+	UnknownSPI struct {
+		SPI           sadb.SPI
+		Local, Remote netip.AddrPort // ports are 0 without UDP encapsulation
+		Sequence      uint32
+		Packets       uint64 // from this source since the last report
+	}
+)
