@@ -1,0 +1,38 @@
+# Spindle. `make` lists what there is to do.
+SHELL := /bin/bash
+export PATH := $(PATH):/usr/local/go/bin
+GO ?= go
+GO_MIN := 1.26
+
+.DEFAULT_GOAL := help
+.PHONY: help build test demo fuzz generate peers go
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: go ## build bin/spindle
+	$(GO) build -trimpath -o bin/spindle ./cmd/spindle
+
+demo: build ## two hosts, two gateways, a tunnel and traffic, in namespaces (needs root)
+	bin/spindle demo
+
+test: build peers ## run everything; as root that includes the network tests
+	$(GO) vet ./...
+	$(GO) test -p 1 -timeout 10m ./...
+
+FUZZTIME ?= 1m
+fuzz: go ## run every fuzz target for FUZZTIME each (1m)
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+
+generate: go ## rebuild the XDP object (needs clang-19 and libbpf-dev)
+	$(GO) generate ./bpf
+
+peers: # the programs that tests talk to; installed when root and Debian
+	@bash tools/peers.sh
+
+go:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go $(GO_MIN) or newer from https://go.dev/dl and put it on PATH" >&2; exit 1; }
+	@v=$$($(GO) env GOVERSION); [ "$$(printf '%s\n' go$(GO_MIN) "$$v" | sort -V | head -1)" = go$(GO_MIN) ] || \
+	  { echo "$$v is too old: install Go $(GO_MIN) or newer from https://go.dev/dl" >&2; exit 1; }
