@@ -1,6 +1,8 @@
 package session
 
 import (
+	"fmt"
+	"io"
 	"net/netip"
 	"time"
 
@@ -14,7 +16,7 @@ type Connection struct {
 	Version int // 1 or 2
 	Local   Endpoint
 	Remote  Endpoint
-	PSK     []byte
+	PSK     Secret
 
 	IKE []suite.Proposal // in order of preference
 
@@ -25,6 +27,13 @@ type Connection struct {
 
 	Children []Child
 }
+
+// Secret is a pre-shared key or password. No format verb, log or encoder ever
+// shows it, whatever struct it is printed with.
+type Secret []byte
+
+func (Secret) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, "secret") }
+func (Secret) MarshalText() ([]byte, error) { return []byte("secret"), nil }
 
 // Endpoint is one side of a connection.
 type Endpoint struct {
