@@ -18,7 +18,6 @@ import (
 type Config struct {
 	Rand    io.Reader    // unpredictable bytes: crypto/rand.Reader, or a seeded one in tests
 	SPIs    session.SPIs // *sadb.Allocator
-	Workers int          // child SAs are spread over this many workers, at least 1
 	Trace   bool         // one debug Audit for every IKE message in and out
 }
 
