@@ -26,6 +26,7 @@ const (
 	DropAuth      // integrity check failed
 	DropPadding   // trailer inconsistent after decryption
 	DropDummy     // next header 59 (RFC 4303 §2.6)
+	DropECN       // congestion experienced outside, not capable inside (RFC 6040 §4.2)
 	DropSelector  // the inner packet does not match the SA (RFC 4301 §5.2)
 
 	// Outbound.
@@ -47,10 +48,13 @@ const (
 	Verdicts // how many there are
 )
 
+// Pass is what a stage answers when the packet may go on.
+const Pass = Forwarded
+
 var verdictNames = [Verdicts]string{
 	"forwarded", "to_kernel", "punted", "queued", "handed_off",
 	"drop_truncated", "drop_malformed", "drop_not_ip", "drop_checksum",
-	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_selector",
+	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_ecn", "drop_selector",
 	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime",
 	"drop_ttl", "drop_too_big", "drop_no_route", "drop_punt_full", "drop_handoff_full", "drop_tx_full", "drop_slow_path",
 }
