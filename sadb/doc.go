@@ -5,4 +5,11 @@
 // One writer publishes immutable snapshots; workers load one per batch and
 // announce its epoch, so that keys are wiped only after the last reader left.
 // The package knows no cipher, no socket and no clock.
+//
+// Per-resource child SAs (RFC 9611) would need three additions: an Entry with
+// one outbound SA per worker besides the shared one, from which a worker takes
+// its own first (the fallback SA of §4); Acquire naming the worker that wants
+// an SA, so that [Allocator.Allocate] places the pair there; and in [SA] the
+// resource label that SA_RESOURCE_INFO (§6) carries. SPIs, slots and inbound
+// lookup stay as they are, for they already name their owner.
 package sadb
