@@ -1,0 +1,527 @@
+//go:build ignore
+
+// SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0-only)
+
+// steer decides, for each frame that a port receives, who handles it: an AF_XDP
+// socket of the data path, the kernel, or nobody. It classifies only. An AF_XDP
+// socket accepts frames of its own device and queue and of no other
+// (net/xdp/xsk.c, xsk_rcv_check), so work cannot move between cores here, and
+// the authoritative SPD match (ports, source, order) is the data path's.
+//
+// Steps, in the order of the code:
+//   1. Ethernet: our MAC, at most two VLAN tags.
+//   2. IPv4 or IPv6 header: destination, hop limit, where the payload begins.
+//   3. Destination is a local address: fragments, ESP, IKE, ESP in UDP.
+//   4. Otherwise, on inside ports: the destination prefixes of the SPD.
+//   5. Token buckets for IKE and unknown SPIs.
+//   6. The socket of this port and queue, or what is done without one.
+//   7. The reason counter. The reason alone decides the XDP action.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define MAX_PORTS      64
+#define MAX_QUEUES     64 // per port
+#define MAX_SLOTS      (1 << 18)
+#define MAX_LOCALS     4096
+#define MAX_PREFIXES   16384
+#define MAX_VLAN_TAGS  2
+#define MAX_EXTENSIONS 4      // IPv6 extension headers before ESP or UDP
+#define MAX_OFFSET     0x3fff // of any header; more than the two limits above allow
+
+#define ROLE_OUTSIDE 1
+#define ROLE_INSIDE  2
+
+#define PORT_IKE  500
+#define PORT_NATT 4500 // RFC 3948
+
+// Why a frame went where it went: one counter each, named alike in reason.go.
+// The groups matter: the XDP action follows from the group alone.
+enum reason {
+	REASON_UNDECIDED, // classification goes on; never counted
+
+	REASON_PASS_NO_PORT,             // interface without a port configuration
+	REASON_PASS_OTHER_MAC,           // not our MAC: broadcast, multicast, promiscuous
+	REASON_PASS_TRUNCATED,           // shorter than the headers that must be read
+	REASON_PASS_VLAN_DEPTH,          // more than two VLAN tags
+	REASON_PASS_NOT_IP,              // ARP and other protocols
+	REASON_PASS_MALFORMED,           // version or header length that cannot be
+	REASON_PASS_FRAGMENT,            // outer fragment, the kernel reassembles
+	REASON_PASS_EXTENSION,           // too many IPv6 extension headers, or source routed
+	REASON_PASS_LOCAL,               // for this host, neither ESP nor IKE
+	REASON_PASS_NOT_INSIDE,          // in transit, on a port without the inside role
+	REASON_PASS_LINK_SCOPE,          // multicast, broadcast, IPv6 link-local
+	REASON_PASS_TTL,                 // the kernel answers with ICMP
+	REASON_PASS_NO_PREFIX,           // no policy may protect this destination
+	REASON_PASS_ESP_NO_SOCKET,       // ESP, but no socket serves this queue
+	REASON_PASS_IKE_NO_SOCKET,       // IKE, but no socket serves this queue
+	REASON_PASS_PROTECTED_NO_SOCKET, // may need protection, no socket, fail-open
+
+	REASON_REDIRECT_ESP,
+	REASON_REDIRECT_UNKNOWN_SPI,
+	REASON_REDIRECT_IKE,
+	REASON_REDIRECT_PROTECTED,
+
+	REASON_DROP_KEEPALIVE,          // RFC 3948 §2.3
+	REASON_DROP_UNKNOWN_SPI_BUDGET, // more unknown SPIs than the bucket holds
+	REASON_DROP_IKE_BUDGET,         // more IKE than the bucket holds
+	REASON_DROP_FAIL_CLOSED,        // may need protection, no socket, fail-closed
+
+	REASONS,
+};
+
+enum budget_kind {
+	BUDGET_IKE,
+	BUDGET_UNKNOWN_SPI,
+	BUDGETS,
+};
+
+// One port, keyed by ifindex.
+struct port {
+	__u8 mac[ETH_ALEN];
+	__u8 index; // row of the socket and counter tables
+	__u8 roles;
+};
+
+// An address of either family. The family is part of the key, so that the IPv6
+// address ::ffff:192.0.2.1 on the wire never stands for 192.0.2.1.
+struct address {
+	__u32 family; // 4 or 6
+	__u8 bytes[16];
+};
+
+// The family is matched as the first 32 bits of the prefix: one trie serves both.
+struct prefix {
+	__u32 bits;
+	struct address address;
+};
+
+// A token bucket as a virtual schedule: interval is the time one packet pays
+// for, depth how far the schedule may run ahead of the clock.
+struct budget {
+	__u64 interval_ns;
+	__u64 depth_ns;
+};
+
+struct settings {
+	struct budget budgets[BUDGETS];
+	__u32 fail_closed;
+	__u32 reserved;
+};
+
+struct counts {
+	__u64 reasons[REASONS];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct port);
+} ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_LOCALS);
+	__type(key, struct address);
+	__type(value, __u8);
+} locals SEC(".maps");
+
+// The SPIs we hold. An SPI of ours names its slot in the SADB (18 bits above an
+// 8-bit generation) and a slot holds one SA pair, so an array indexed by slot
+// answers "do we hold it?" with one load that the JIT inlines: no hash, no
+// collisions, 2 MiB for all 262,144 slots, and an update is one store.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} spis SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_PREFIXES);
+	__type(key, struct prefix);
+	__type(value, __u8);
+} prefixes SEC(".maps");
+
+// Key: port index * MAX_QUEUES + queue.
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, MAX_PORTS * MAX_QUEUES);
+	__type(key, __u32);
+	__type(value, __u32);
+} xsks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+// When the next packet of each budget is due, in ns of the monotonic clock.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, BUDGETS);
+	__type(key, __u32);
+	__type(value, __u64);
+} due SEC(".maps");
+
+// The last row counts frames of interfaces that are no port.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_PORTS + 1);
+	__type(key, __u32);
+	__type(value, struct counts);
+} counters SEC(".maps");
+
+// The frame being classified. Offsets count from the first byte.
+struct frame {
+	void *data;
+	void *data_end;
+	__u32 off; // the header to read next
+	__u32 end; // where the datagram ends: padding behind it is not read
+};
+
+struct datagram {
+	struct address dst;
+	__u8 protocol; // of the header at frame.off
+	__u8 hops;
+	bool fragment;
+};
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 type;
+};
+
+struct extension {
+	__u8 next;
+	__u8 length; // in 8-byte units, not counting the first
+	__u8 routing_type;
+	__u8 segments_left;
+	__u8 rest[4];
+};
+
+// at returns n readable bytes at the current offset, or NULL. The test against
+// data_end is repeated at each call: the verifier forgets it at every variable step.
+static __always_inline void *at(const struct frame *f, __u32 n)
+{
+	__u32 off = f->off;
+
+	if (off > MAX_OFFSET || off + n > f->end)
+		return NULL;
+	void *p = f->data + off;
+	if (p + n > f->data_end)
+		return NULL;
+	return p;
+}
+
+// shorten moves the end of what may be read to off+length, never further out.
+static __always_inline void shorten(struct frame *f, __u32 length)
+{
+	if (f->off + length < f->end)
+		f->end = f->off + length;
+}
+
+static __always_inline bool is_vlan(__be16 type)
+{
+	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
+}
+
+static __always_inline enum reason read_ethernet(struct frame *f, const struct port *port, __be16 *type)
+{
+	struct ethhdr *eth = at(f, sizeof(*eth));
+	if (!eth)
+		return REASON_PASS_TRUNCATED;
+	if (__builtin_memcmp(eth->h_dest, port->mac, ETH_ALEN))
+		return REASON_PASS_OTHER_MAC;
+	*type = eth->h_proto;
+	f->off += sizeof(*eth);
+
+#pragma unroll
+	for (int i = 0; i < MAX_VLAN_TAGS && is_vlan(*type); i++) {
+		struct vlan_tag *tag = at(f, sizeof(*tag));
+		if (!tag)
+			return REASON_PASS_TRUNCATED;
+		*type = tag->type;
+		f->off += sizeof(*tag);
+	}
+	return is_vlan(*type) ? REASON_PASS_VLAN_DEPTH : REASON_UNDECIDED;
+}
+
+// IPv4 options are stepped over, not refused: a packet that must be protected
+// may not slip past into the kernel's routing because it carries one.
+static __always_inline enum reason read_ipv4(struct frame *f, struct datagram *d)
+{
+	struct iphdr *ip = at(f, sizeof(*ip));
+	if (!ip)
+		return REASON_PASS_TRUNCATED;
+	__u32 header = ip->ihl * 4, length = bpf_ntohs(ip->tot_len);
+	if (ip->version != 4 || header < sizeof(*ip) || length < header)
+		return REASON_PASS_MALFORMED;
+
+	d->dst.family = 4;
+	__builtin_memcpy(d->dst.bytes, &ip->daddr, sizeof(ip->daddr));
+	d->protocol = ip->protocol;
+	d->hops = ip->ttl;
+	d->fragment = ip->frag_off & bpf_htons(0x3fff); // MF and offset
+	shorten(f, length);
+	f->off += header;
+	return REASON_UNDECIDED;
+}
+
+static __always_inline enum reason read_ipv6(struct frame *f, struct datagram *d)
+{
+	struct ipv6hdr *ip = at(f, sizeof(*ip));
+	if (!ip)
+		return REASON_PASS_TRUNCATED;
+	if (ip->version != 6)
+		return REASON_PASS_MALFORMED;
+
+	d->dst.family = 6;
+	__builtin_memcpy(d->dst.bytes, &ip->daddr, sizeof(ip->daddr));
+	d->protocol = ip->nexthdr;
+	d->hops = ip->hop_limit;
+	d->fragment = false; // found behind, as an extension header
+	shorten(f, sizeof(*ip) + bpf_ntohs(ip->payload_len));
+	f->off += sizeof(*ip);
+	return REASON_UNDECIDED;
+}
+
+static __always_inline bool is_extension(__u8 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS;
+}
+
+// skip_extensions steps to the upper layer (RFC 8200 §4). Any fragment header
+// goes to the kernel, an atomic one (RFC 6946) too: the sockets then need not
+// know it. So does a routing header with segments left: we are not its end.
+static __always_inline enum reason skip_extensions(struct frame *f, struct datagram *d)
+{
+#pragma unroll
+	for (int i = 0; i < MAX_EXTENSIONS && is_extension(d->protocol); i++) {
+		struct extension *ext = at(f, sizeof(*ext));
+		if (!ext)
+			return REASON_PASS_TRUNCATED;
+		if (d->protocol == IPPROTO_ROUTING && ext->segments_left)
+			return REASON_PASS_EXTENSION;
+		d->protocol = ext->next;
+		f->off += 8 + ext->length * 8;
+	}
+	if (d->protocol == IPPROTO_FRAGMENT)
+		return REASON_PASS_FRAGMENT;
+	return is_extension(d->protocol) ? REASON_PASS_EXTENSION : REASON_UNDECIDED;
+}
+
+// 0 marks an empty slot, and no SPI of ours: 0..255 are reserved (RFC 4303 §2.1).
+static __always_inline bool holds_spi(__u32 spi)
+{
+	__u32 slot = (spi >> 8) & (MAX_SLOTS - 1);
+	__u32 *held = bpf_map_lookup_elem(&spis, &slot);
+
+	return held && spi && *held == spi;
+}
+
+static __always_inline enum reason read_esp(const struct frame *f)
+{
+	__be32 *spi = at(f, sizeof(*spi));
+	if (!spi)
+		return REASON_PASS_TRUNCATED;
+	return holds_spi(bpf_ntohl(*spi)) ? REASON_REDIRECT_ESP : REASON_REDIRECT_UNKNOWN_SPI;
+}
+
+// UDP port 4500 carries three things (RFC 3948 §2): one byte 0xFF is a
+// keepalive, four zero bytes mark IKE, anything else begins with an SPI.
+static __always_inline enum reason read_natt(struct frame *f, __u32 length)
+{
+	__u8 *first = at(f, sizeof(*first));
+	if (!first)
+		return REASON_PASS_TRUNCATED;
+	if (length == 1 && *first == 0xff)
+		return REASON_DROP_KEEPALIVE;
+	__be32 *marker = at(f, sizeof(*marker));
+	if (!marker)
+		return REASON_PASS_TRUNCATED;
+	return *marker ? read_esp(f) : REASON_REDIRECT_IKE;
+}
+
+static __always_inline enum reason read_udp(struct frame *f)
+{
+	struct udphdr *udp = at(f, sizeof(*udp));
+	if (!udp)
+		return REASON_PASS_TRUNCATED;
+	__u32 length = bpf_ntohs(udp->len);
+	if (udp->dest == bpf_htons(PORT_IKE))
+		return REASON_REDIRECT_IKE;
+	if (udp->dest != bpf_htons(PORT_NATT))
+		return REASON_PASS_LOCAL;
+	if (length < sizeof(*udp))
+		return REASON_PASS_MALFORMED;
+
+	shorten(f, length);
+	f->off += sizeof(*udp);
+	return read_natt(f, length - sizeof(*udp));
+}
+
+static __always_inline enum reason classify_local(struct frame *f, struct datagram *d)
+{
+	if (d->fragment)
+		return REASON_PASS_FRAGMENT;
+	if (d->dst.family == 6) {
+		enum reason reason = skip_extensions(f, d);
+		if (reason)
+			return reason;
+	}
+	if (d->protocol == IPPROTO_ESP)
+		return read_esp(f);
+	if (d->protocol == IPPROTO_UDP)
+		return read_udp(f);
+	return REASON_PASS_LOCAL;
+}
+
+// What a router never forwards: multicast (not forwarded here), the limited
+// broadcast, and IPv6 link-local (RFC 4291 §2.5.6), even under a policy for ::/0.
+static __always_inline bool is_link_scope(const struct address *a)
+{
+	if (a->family == 4)
+		return (a->bytes[0] & 0xf0) == 0xe0 ||
+		       (a->bytes[0] & a->bytes[1] & a->bytes[2] & a->bytes[3]) == 0xff;
+	return a->bytes[0] == 0xff || (a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80);
+}
+
+// classify_transit reads nothing behind the IP header, so no option, extension
+// header or fragment lets a packet escape the policy of its destination.
+static __always_inline enum reason classify_transit(const struct datagram *d, const struct port *port)
+{
+	if (!(port->roles & ROLE_INSIDE))
+		return REASON_PASS_NOT_INSIDE;
+	if (is_link_scope(&d->dst))
+		return REASON_PASS_LINK_SCOPE;
+	if (d->hops <= 1)
+		return REASON_PASS_TTL;
+
+	struct prefix key = {.bits = 32 + (d->dst.family == 4 ? 32 : 128), .address = d->dst};
+	return bpf_map_lookup_elem(&prefixes, &key) ? REASON_REDIRECT_PROTECTED : REASON_PASS_NO_PREFIX;
+}
+
+static __always_inline enum reason classify(struct frame *f, const struct port *port)
+{
+	struct datagram d = {};
+	__be16 type = 0;
+
+	enum reason reason = read_ethernet(f, port, &type);
+	if (reason)
+		return reason;
+	if (type == bpf_htons(ETH_P_IP))
+		reason = read_ipv4(f, &d);
+	else if (type == bpf_htons(ETH_P_IPV6))
+		reason = read_ipv6(f, &d);
+	else
+		reason = REASON_PASS_NOT_IP;
+	if (reason)
+		return reason;
+
+	if (bpf_map_lookup_elem(&locals, &d.dst))
+		return classify_local(f, &d);
+	return classify_transit(&d, port);
+}
+
+// afford takes one token. The state is this CPU's own and XDP runs in its
+// softirq, so nothing interrupts between load and store.
+static __always_inline bool afford(__u32 kind)
+{
+	__u32 zero = 0;
+	struct settings *s = bpf_map_lookup_elem(&settings, &zero);
+	__u64 *next = bpf_map_lookup_elem(&due, &kind);
+	if (!s || !next || kind >= BUDGETS)
+		return false;
+
+	__u64 now = bpf_ktime_get_ns();
+	__u64 when = *next > now ? *next : now;
+	if (when - now > s->budgets[kind].depth_ns)
+		return false;
+	*next = when + s->budgets[kind].interval_ns;
+	return true;
+}
+
+static __always_inline enum reason limit(enum reason reason)
+{
+	if (reason == REASON_REDIRECT_IKE)
+		return afford(BUDGET_IKE) ? reason : REASON_DROP_IKE_BUDGET;
+	if (reason == REASON_REDIRECT_UNKNOWN_SPI)
+		return afford(BUDGET_UNKNOWN_SPI) ? reason : REASON_DROP_UNKNOWN_SPI_BUDGET;
+	return reason;
+}
+
+static __always_inline bool is_redirect(enum reason reason)
+{
+	return reason >= REASON_REDIRECT_ESP && reason <= REASON_REDIRECT_PROTECTED;
+}
+
+static __always_inline enum reason without_socket(enum reason reason)
+{
+	if (reason == REASON_REDIRECT_IKE)
+		return REASON_PASS_IKE_NO_SOCKET;
+	if (reason != REASON_REDIRECT_PROTECTED)
+		return REASON_PASS_ESP_NO_SOCKET;
+
+	__u32 zero = 0;
+	struct settings *s = bpf_map_lookup_elem(&settings, &zero);
+	return !s || s->fail_closed ? REASON_DROP_FAIL_CLOSED : REASON_PASS_PROTECTED_NO_SOCKET;
+}
+
+// deliver finds the socket. The kernel forgets a socket when its owner closes
+// it or dies (net/xdp/xskmap.c), so a missing one is seen here at once.
+static __always_inline enum reason deliver(struct xdp_md *ctx, const struct port *port, enum reason reason)
+{
+	__u32 queue = ctx->rx_queue_index;
+
+	if (queue < MAX_QUEUES &&
+	    bpf_redirect_map(&xsks, port->index * MAX_QUEUES + queue, XDP_PASS) == XDP_REDIRECT)
+		return reason;
+	return without_socket(reason);
+}
+
+static __always_inline int finish(__u32 row, enum reason reason)
+{
+	struct counts *c = bpf_map_lookup_elem(&counters, &row);
+
+	if (c && reason < REASONS)
+		c->reasons[reason]++;
+	if (is_redirect(reason))
+		return XDP_REDIRECT;
+	return reason >= REASON_DROP_KEEPALIVE ? XDP_DROP : XDP_PASS;
+}
+
+SEC("xdp")
+int steer(struct xdp_md *ctx)
+{
+	struct frame f = {
+		.data = (void *)(long)ctx->data,
+		.data_end = (void *)(long)ctx->data_end,
+		.end = ctx->data_end - ctx->data,
+	};
+	__u32 ifindex = ctx->ingress_ifindex;
+
+	struct port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	if (!port)
+		return finish(MAX_PORTS, REASON_PASS_NO_PORT);
+	enum reason reason = limit(classify(&f, port));
+	if (is_redirect(reason))
+		reason = deliver(ctx, port, reason);
+	return finish(port->index, reason);
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
