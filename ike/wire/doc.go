@@ -1,0 +1,10 @@
+// Package wire is the IKE codec: the header, the chain of payloads and every
+// payload of IKEv2 as one Go type (RFC 7296 §3, RFC 7383 §2.5 for SKF), and the
+// envelope of encrypted messages around a [Protector] that it does not know.
+//
+// It holds no state, no key and no policy: what a value means is decided above.
+// All input is taken to be hostile; an error says which payload and which octet.
+// Parsed values alias the bytes they were read from.
+//
+// Names without a version are IKEv2's. Those of IKEv1 (RFC 2408) carry V1.
+package wire
