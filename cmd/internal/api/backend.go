@@ -1,0 +1,53 @@
+// Package api is how an operator's command reaches the running gateway: HTTP
+// with JSON bodies on a Unix socket that only its owner may open. GET reads
+// tables, POST acts; an error is {"error": "one line"}.
+//
+// The package knows no engine and no data path: the control process implements
+// Backend. It holds no state but the ring of recent events.
+package api
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+)
+
+// Backend answers what the operator asks. Methods are called concurrently; an
+// error's text reaches the operator as it is.
+type Backend interface {
+	IKESAs(context.Context) ([]IKESA, error)
+	ChildSAs(context.Context) ([]ChildSA, error)
+	Connections(context.Context) ([]Connection, error)
+	Peers(context.Context) ([]Peer, error)
+	Policies(context.Context) ([]Policy, error)
+	Workers(context.Context) ([]Worker, error)
+	Counters(context.Context) ([]Counter, error)
+	Events(context.Context) ([]Event, error)
+
+	// Up and Down return once the work has begun. ErrNotFound refuses a name.
+	Up(context.Context, Target) error
+	Down(context.Context, Target) error
+	// Reload returns once the new configuration is in force, or why it is not.
+	Reload(context.Context) error
+}
+
+// Errors that have a status of their own.
+var (
+	ErrNotFound    = errors.New("not found")
+	ErrUnavailable = errors.New("not available now")
+)
+
+// The tables, in the order in which help names them. Each is /v1/NAME.
+const (
+	IKESAs      = "ike-sas"
+	ChildSAs    = "child-sas"
+	Connections = "connections"
+	Peers       = "peers"
+	Policies    = "policies"
+	Workers     = "workers"
+	Counters    = "counters"
+	Events      = "events"
+)
+
+// SocketPath is where the API of the gateway with this runtime directory listens.
+func SocketPath(runtimeDir string) string { return filepath.Join(runtimeDir, "api.sock") }

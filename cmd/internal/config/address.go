@@ -1,0 +1,135 @@
+package config
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"spindle/ike/session"
+)
+
+// Identification types (RFC 7296 §3.5).
+const (
+	idIPv4   = 1
+	idFQDN   = 2
+	idRFC822 = 3
+	idIPv6   = 5
+	idKeyID  = 11
+)
+
+// address reads an IP address that a packet can come from or go to.
+func (d *decoder) address(n ast.Node, what string) (netip.Addr, bool) {
+	s, ok := d.scalar(n, what)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil && strings.Contains(s, "/"):
+		d.refuse(n, "%s: %q is a prefix: write one address", what, s)
+	case err != nil && fqdn(s) && !numeric(s):
+		d.refuse(n, "%s: %q: host names are not supported yet: write the IP address", what, s)
+	case err != nil:
+		d.refuse(n, "%s: %q is not an IP address", what, s)
+	case a.Zone() != "":
+		d.refuse(n, "%s: %q: a zone is not supported: write a global address", what, s)
+	case a.Is4In6():
+		d.refuse(n, "%s: %q: did you mean %s?", what, s, a.Unmap())
+	case a.IsUnspecified() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		d.refuse(n, "%s: %s cannot be one end of a tunnel", what, s)
+	default:
+		return a, true
+	}
+	return netip.Addr{}, false
+}
+
+// prefix reads a selector: a prefix without host bits, or one address.
+func (d *decoder) prefix(n ast.Node, what string) (netip.Prefix, bool) {
+	s, ok := d.scalar(n, what)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	if head, _, ports := strings.Cut(s, "["); ports {
+		d.refuse(n, "%s: %q: protocols and ports are not supported yet: write %s", what, s, head)
+		return netip.Prefix{}, false
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		a, addrErr := netip.ParseAddr(s)
+		if addrErr != nil || a.Zone() != "" {
+			d.refuse(n, "%s: %q is not a prefix: write for example 10.6.6.0/24 or 2001:db8::/64", what, s)
+			return netip.Prefix{}, false
+		}
+		p = netip.PrefixFrom(a, a.BitLen())
+	}
+	switch {
+	case p.Addr().Is4In6():
+		d.refuse(n, "%s: %q: did you mean %s?", what, s, unmapped(p))
+	case p != p.Masked():
+		d.refuse(n, "%s: %s has host bits set: did you mean %s?", what, s, p.Masked())
+	default:
+		return p, true
+	}
+	return netip.Prefix{}, false
+}
+
+func unmapped(p netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(p.Addr().Unmap(), max(p.Bits()-96, 0)).Masked()
+}
+
+// identity reads an IKE identity (RFC 7296 §3.5); its form tells its type.
+func (d *decoder) identity(n ast.Node, what string) session.Identity {
+	s, ok := d.scalar(n, what)
+	if !ok {
+		return session.Identity{}
+	}
+	if len(s) > 255 {
+		d.refuse(n, "%s is longer than 255 bytes", what)
+		return session.Identity{}
+	}
+	id, ok := parseIdentity(s)
+	if !ok {
+		d.refuse(n, "%s: %q is no identity: write an IP address, a host name, user@host, or keyid:TEXT", what, s)
+	}
+	return id
+}
+
+func parseIdentity(s string) (session.Identity, bool) {
+	if key, ok := strings.CutPrefix(s, "keyid:"); ok {
+		return session.Identity{Type: idKeyID, Data: []byte(key)}, key != ""
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return addressIdentity(a.WithZone("")), a.Zone() == ""
+	}
+	if user, host, ok := strings.Cut(s, "@"); ok && user != "" {
+		return session.Identity{Type: idRFC822, Data: []byte(s)}, fqdn(host) && !strings.ContainsAny(user, " \t\r\n")
+	}
+	host := strings.TrimPrefix(s, "@") // strongSwan's way to say: a name, do not resolve it
+	return session.Identity{Type: idFQDN, Data: []byte(host)}, fqdn(host) && !numeric(host)
+}
+
+func addressIdentity(a netip.Addr) session.Identity {
+	if a.Is4() {
+		return session.Identity{Type: idIPv4, Data: a.AsSlice()}
+	}
+	return session.Identity{Type: idIPv6, Data: a.AsSlice()}
+}
+
+// fqdn accepts names of letters, digits, hyphens and underscores between dots.
+func fqdn(s string) bool {
+	for _, label := range strings.Split(s, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+		for _, r := range label {
+			if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// numeric tells a mistyped address from a name.
+func numeric(s string) bool { return strings.Trim(s, "0123456789.") == "" }

@@ -1,0 +1,124 @@
+package config
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"spindle/ike/session"
+	"spindle/sadb"
+)
+
+// Anti-replay windows that the data path builds (N1).
+const (
+	leastWindow   = 64
+	mostWindow    = 65536
+	defaultWindow = 4096
+)
+
+func (d *decoder) children(n ast.Node) []placed[session.Child] {
+	var all []placed[session.Child]
+	names := make(map[string]position)
+	d.list(n, "children", func(n ast.Node) {
+		c := d.child(n)
+		if first, twice := names[c.Name]; twice && c.Name != "" {
+			d.refuse(n, "child %q stands twice: first at %v", c.Name, first)
+		}
+		names[c.Name] = where(n)
+		all = append(all, placed[session.Child]{where(n), c})
+	})
+	return all
+}
+
+func (d *decoder) child(n ast.Node) session.Child {
+	c := session.Child{
+		ESP:          defaultESP(),
+		Lifetime:     sadb.Lifetime{Time: time.Hour},
+		ReplayWindow: defaultWindow,
+		Prefragment:  true,
+	}
+	before := len(d.problems)
+	d.object(n, "a child",
+		must("name", func(n ast.Node) { c.Name = d.name(n, "child name") }),
+		must("local", func(n ast.Node) { c.Local = d.selectors(n, "child local") }),
+		must("remote", func(n ast.Node) { c.Remote = d.selectors(n, "child remote") }),
+		may("esp", proposals(d, &c.ESP, "esp", parseESP)),
+		may("mode", chooseInto(d, &c.Mode, "mode",
+			choice[sadb.Mode]{"tunnel", sadb.Tunnel, false}, choice[sadb.Mode]{"transport", sadb.Transport, true})),
+		may("idle", d.duration(&c.Idle, "idle", 0, forever)),
+		may("lifetime", func(n ast.Node) { d.lifetime(n, &c.Lifetime) }),
+		may("replay_window", func(n ast.Node) { d.window(n, &c.ReplayWindow) }),
+		may("df", chooseInto(d, &c.DF, "df",
+			choice[sadb.DFPolicy]{"copy", sadb.DFCopy, false},
+			choice[sadb.DFPolicy]{"set", sadb.DFSet, false},
+			choice[sadb.DFPolicy]{"clear", sadb.DFClear, false})),
+		may("prefragment", d.boolean(&c.Prefragment, "prefragment")),
+	)
+	if len(d.problems) == before {
+		d.families(n, c)
+	}
+	return c
+}
+
+func (d *decoder) lifetime(n ast.Node, into *sadb.Lifetime) {
+	d.object(n, "a child's lifetime",
+		may("time", d.duration(&into.Time, "lifetime time", 0, forever)),
+		may("bytes", d.size(&into.Bytes, "lifetime bytes")),
+		may("packets", number(d, &into.Packets, "lifetime packets", uint64(0), uint64(math.MaxUint64))),
+	)
+}
+
+// window reads the anti-replay window: 0 disables (RFC 4303 §3.4.3 asks for at
+// least 32, and 64 by preference).
+func (d *decoder) window(n ast.Node, into *uint32) {
+	v := *into
+	number(d, &v, "replay_window", 0, mostWindow)(n)
+	if v != 0 && v < leastWindow {
+		d.refuse(n, "replay_window: %d is too small: 0 disables it, else %d to %d packets", v, leastWindow, mostWindow)
+		return
+	}
+	*into = v
+}
+
+// families refuses a child of which no packet can exist: IPv4 here, IPv6 there.
+func (d *decoder) families(n ast.Node, c session.Child) {
+	has := func(list []sadb.Selector, four bool) bool {
+		return slices.ContainsFunc(list, func(s sadb.Selector) bool { return s.First.Is4() == four })
+	}
+	for _, four := range []bool{true, false} {
+		if has(c.Local, four) && has(c.Remote, four) {
+			return
+		}
+	}
+	d.refuse(n, "child %q: local and remote have no address family in common", c.Name)
+}
+
+func (d *decoder) selectors(n ast.Node, what string) []sadb.Selector {
+	var all []sadb.Selector
+	d.list(n, what, func(n ast.Node) {
+		p, ok := d.prefix(n, what)
+		if !ok {
+			return
+		}
+		s := sadb.Selector{First: p.Addr(), Last: lastOf(p), LastPort: 65535}
+		if slices.Contains(all, s) {
+			d.refuse(n, "%s names %s twice", what, p)
+			return
+		}
+		all = append(all, s)
+	})
+	return all
+}
+
+// lastOf is the highest address of a prefix.
+func lastOf(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	last, _ := netip.AddrFromSlice(b)
+	return last
+}

@@ -1,0 +1,166 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"spindle/ike/session"
+)
+
+// forever is the upper bound of durations that have none of their own.
+const forever = 10 * 365 * 24 * time.Hour
+
+// peer is one side as it stands in the file, before the other side is known.
+type peer struct {
+	session.Endpoint
+	any bool
+}
+
+// connection reads one entry, and returns its children with their places as well.
+func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.Child]) {
+	c := session.Connection{
+		Version: 2,
+		IKE:     defaultIKE(),
+		DPD:     session.DPD{Mode: session.DPDOnDemand, Interval: 10 * time.Second, Retry: 2 * time.Second, Tries: 5},
+	}
+	var local, remote peer
+	var children []placed[session.Child]
+	var starts ast.Node
+	before := len(d.problems)
+	d.object(n, "a connection",
+		must("name", func(n ast.Node) { c.Name = d.name(n, "connection name") }),
+		may("version", chooseInto(d, &c.Version, "version", choice[int]{"2", 2, false}, choice[int]{"1", 1, true})),
+		may("local", func(n ast.Node) { local = d.local(n) }),
+		must("remote", func(n ast.Node) { remote = d.remote(n) }),
+		must("psk", func(n ast.Node) { c.PSK = d.psk(n) }),
+		may("ike", proposals(d, &c.IKE, "ike", parseIKE)),
+		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
+		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
+		may("invalid_spi_recovery", d.boolean(&c.InvalidSPIRecovery, "invalid_spi_recovery")),
+		may("lifetime", d.duration(&c.Lifetime, "lifetime", time.Second, forever)),
+		must("children", func(n ast.Node) { children = d.children(n) }),
+	)
+	if len(d.problems) == before {
+		d.sides(n, local, remote)
+	}
+	d.starter(starts, remote.any, &c.Start)
+	c.Local, c.Remote = local.Endpoint, remote.Endpoint
+	for _, child := range children {
+		c.Children = append(c.Children, child.value)
+	}
+	return c, children
+}
+
+func (d *decoder) start(n ast.Node, into *session.Start) {
+	chooseInto(d, into, "start",
+		choice[session.Start]{"traffic", session.StartTraffic, false},
+		choice[session.Start]{"now", session.StartNow, false},
+		choice[session.Start]{"never", session.StartNever, false})(n)
+}
+
+// starter settles who begins: nobody can call a peer whose address is unknown.
+func (d *decoder) starter(n ast.Node, any bool, start *session.Start) {
+	if any && n != nil && *start != session.StartNever {
+		d.refuse(n, "start: a connection with remote addresses: any can only answer: write never")
+	}
+	if any {
+		*start = session.StartNever
+	}
+}
+
+func (d *decoder) dpd(n ast.Node, into *session.DPD) {
+	d.object(n, "dpd",
+		may("mode", chooseInto(d, &into.Mode, "dpd mode",
+			choice[session.DPDMode]{"on-demand", session.DPDOnDemand, false},
+			choice[session.DPDMode]{"periodic", session.DPDPeriodic, false},
+			choice[session.DPDMode]{"off", session.DPDOff, false})),
+		may("interval", d.duration(&into.Interval, "dpd interval", 10*time.Second, time.Hour)),
+		may("retry", d.duration(&into.Retry, "dpd retry", 2*time.Second, time.Minute)),
+		may("tries", number(d, &into.Tries, "dpd tries", 1, 100)),
+	)
+}
+
+func (d *decoder) auth(into *session.Auth) func(ast.Node) {
+	later := func(word string) choice[session.Auth] { return choice[session.Auth]{word, 0, true} }
+	return chooseInto(d, into, "auth",
+		choice[session.Auth]{"psk", session.AuthPSK, false}, later("cert"), later("xauth"), later("eap"))
+}
+
+func (d *decoder) local(n ast.Node) peer {
+	var p peer
+	d.object(n, "local",
+		may("address", func(n ast.Node) {
+			if a, ok := d.address(n, "local address"); ok {
+				p.Addresses = []netip.Addr{a}
+			}
+		}),
+		may("id", func(n ast.Node) { p.ID = d.identity(n, "local id") }),
+		may("auth", d.auth(&p.Auth)),
+	)
+	p.ID = idOrAddress(p.Endpoint)
+	return p
+}
+
+func (d *decoder) remote(n ast.Node) peer {
+	var p peer
+	d.object(n, "remote",
+		must("addresses", func(n ast.Node) { d.peers(n, &p) }),
+		may("id", func(n ast.Node) { p.ID = d.identity(n, "remote id") }),
+		may("auth", d.auth(&p.Auth)),
+	)
+	p.ID = idOrAddress(p.Endpoint)
+	return p
+}
+
+// peers reads the addresses of the other side, or any.
+func (d *decoder) peers(n ast.Node, p *peer) {
+	if s, ok := raw(n); ok {
+		if s != "any" {
+			d.refuse(n, "remote addresses: %q: write any or a list like [192.0.2.2]", s)
+		}
+		p.any = true // an address that is already refused must not be missed as well
+		return
+	}
+	d.list(n, "remote addresses", func(n ast.Node) {
+		a, ok := d.address(n, "remote address")
+		if !ok {
+			p.any = true
+			return
+		}
+		for _, b := range p.Addresses {
+			if a == b {
+				d.refuse(n, "remote addresses names %s twice", a)
+				return
+			}
+		}
+		p.Addresses = append(p.Addresses, a)
+	})
+}
+
+// idOrAddress takes the address for the identity when there is just one.
+func idOrAddress(e session.Endpoint) session.Identity {
+	if e.ID.Type == 0 && len(e.Addresses) == 1 {
+		return addressIdentity(e.Addresses[0])
+	}
+	return e.ID
+}
+
+// sides checks what only both sides together show, once each alone is right.
+func (d *decoder) sides(n ast.Node, local, remote peer) {
+	if local.ID.Type == 0 {
+		d.refuse(n, "the connection needs local: {id: ...}, or an address to take for it")
+	}
+	if remote.ID.Type == 0 {
+		d.refuse(n, "the connection needs remote: {id: ...}: it has not exactly one address to take for it")
+	}
+	if len(local.Addresses) == 0 {
+		return
+	}
+	for _, a := range remote.Addresses {
+		if a.Is4() != local.Addresses[0].Is4() {
+			d.refuse(n, "local address %s and remote address %s are of different families", local.Addresses[0], a)
+		}
+	}
+}

@@ -1,0 +1,56 @@
+package config
+
+import (
+	"slices"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"spindle/ike/suite"
+)
+
+// What a connection offers and accepts when its file does not say.
+var (
+	ikeDefaults = [...]string{"aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-x25519"}
+	espDefaults = [...]string{"aes256gcm16", "aes128gcm16"}
+)
+
+func parseIKE(string) (suite.Proposal, error) { return suite.Proposal{}, nil }
+func parseESP(string) (suite.Proposal, error) { return suite.Proposal{}, nil }
+
+func defaultIKE() []suite.Proposal { return all(ikeDefaults[:], parseIKE) }
+func defaultESP() []suite.Proposal { return all(espDefaults[:], parseESP) }
+
+// all parses names that are known to be right; a test holds them to it.
+func all(names []string, parse func(string) (suite.Proposal, error)) []suite.Proposal {
+	var list []suite.Proposal
+	for _, s := range names {
+		if p, err := parse(s); err == nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// proposals reads a list of strongSwan's proposal keywords, in order of preference.
+func proposals(d *decoder, into *[]suite.Proposal, what string, parse func(string) (suite.Proposal, error)) func(ast.Node) {
+	return func(n ast.Node) {
+		*into = nil
+		var names []string
+		d.list(n, what, func(n ast.Node) {
+			s, ok := d.text(n, "a proposal in "+what)
+			if !ok {
+				return
+			}
+			p, err := parse(s)
+			switch {
+			case err != nil:
+				d.refuse(n, "%s: %v", what, err)
+			case slices.Contains(names, s):
+				d.refuse(n, "%s names %s twice", what, s)
+			default:
+				names = append(names, s)
+				*into = append(*into, p)
+			}
+		})
+	}
+}

@@ -1,0 +1,113 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"spindle/ike/session"
+)
+
+// maxSecret bounds a PSK file: longer ones are some other file.
+const maxSecret = 4096
+
+// secret is the content of a file that the configuration names.
+type secret struct {
+	data []byte
+	open bool // others than its owner and group may read it
+}
+
+// readSecret reads a whole file without following a pipe or device into a wait.
+func readSecret(path string) (secret, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return secret{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return secret{}, err
+	}
+	if !info.Mode().IsRegular() {
+		return secret{}, errors.New("not a regular file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	if err != nil {
+		return secret{}, err
+	}
+	return secret{data, info.Mode().Perm()&0o004 != 0}, nil
+}
+
+// psk reads {file: path} or {value: text}. No message shows the secret.
+func (d *decoder) psk(n ast.Node) session.Secret {
+	var fromFile, inline session.Secret
+	var file, value ast.Node
+	d.object(n, "psk",
+		may("file", func(n ast.Node) { file = n; fromFile = d.pskFile(n) }),
+		may("value", func(n ast.Node) { value = n; inline = d.pskValue(n) }),
+	)
+	switch {
+	case file != nil && value != nil:
+		d.refuse(n, "psk has both file and value: keep one")
+	case file != nil:
+		return fromFile
+	case value != nil:
+		return inline
+	default:
+		if _, ok := mapping(n); ok {
+			d.refuse(n, "psk needs file: PATH or value: TEXT")
+		}
+	}
+	return nil
+}
+
+func (d *decoder) pskValue(n ast.Node) session.Secret {
+	s, ok := d.text(n, "psk value")
+	if ok && s == "" {
+		d.refuse(n, "psk value is empty: an empty key protects nothing")
+	}
+	return session.Secret(s)
+}
+
+// pskFile reads the key: the file's content without its last line end. A file
+// that everybody may read is a warning, not a refusal: where the gateway is the
+// only tenant of its machine nobody else is there to read it.
+func (d *decoder) pskFile(n ast.Node) session.Secret {
+	path, ok := d.text(n, "psk file")
+	if !ok {
+		return nil
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(d.dir, path)
+	}
+	s, err := d.read(path)
+	var cause *fs.PathError
+	if errors.As(err, &cause) {
+		err = cause.Err
+	}
+	key := bytes.TrimSuffix(bytes.TrimSuffix(s.data, []byte("\n")), []byte("\r"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		d.refuse(n, "psk file %s does not exist: create it with the key as its only line, mode 0600", path)
+	case err != nil:
+		d.refuse(n, "psk file %s: %v", path, err)
+	case len(s.data) > maxSecret:
+		d.refuse(n, "psk file %s is longer than %d bytes: is it the right file?", path, maxSecret)
+	case len(key) == 0:
+		d.refuse(n, "psk file %s is empty: write the key into it", path)
+	default:
+		if s.open {
+			d.warn(n, "psk file %s is readable by everybody: chmod 600 it", path)
+		}
+		return session.Secret(key)
+	}
+	return nil
+}
+
+var errNoSecret = errors.New("not among the secrets that came with the configuration")
