@@ -8,11 +8,16 @@ import (
 	"net/netip"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+
 	"spindle/sadb"
 )
 
-// Message is any of the types below.
-type Message interface{ verb() verb }
+// Message is any of the types below, by value.
+type Message interface {
+	verb() verb
+	append(*cryptobyte.Builder)
+}
 
 // Control to data path. Every one of these is answered by one Ack, in order.
 type (
