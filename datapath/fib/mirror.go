@@ -31,6 +31,7 @@ type Mirror struct {
 	events  *nl.NetlinkSocket
 	table   atomic.Pointer[Table]
 	changes chan struct{}
+	lost    atomic.Uint64
 
 	mu      sync.Mutex // guards what follows
 	state   *snapshot
@@ -68,6 +69,10 @@ func (m *Mirror) Table() *Table { return m.table.Load() }
 // Changes receives a value after a new table was published; several
 // publications may share one value. It is for a single reader.
 func (m *Mirror) Changes() <-chan struct{} { return m.changes }
+
+// Lost counts how often the kernel had more events than the socket could hold;
+// each time everything was read again.
+func (m *Mirror) Lost() uint64 { return m.lost.Load() }
 
 // Sync reads everything from the kernel and publishes it.
 func (m *Mirror) Sync(ctx context.Context) error {
@@ -153,6 +158,7 @@ func (m *Mirror) receive(p *pending) error {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
 		return nil
 	case errors.Is(err, unix.ENOBUFS): // events were lost
+		m.lost.Add(1)
 		p.dump = true
 	case err != nil:
 		return fmt.Errorf("receive rtnetlink: %w", err)
