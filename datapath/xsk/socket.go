@@ -20,8 +20,8 @@ type Socket struct {
 	completion consumer[uint64]
 	free       []uint64 // TX frames neither reserved nor with the kernel; last out, first in, for warm caches
 	inFlight   uint32   // TX frames with the kernel
-	reserved   uint64   // the frame lent by Reserve
-	lent       bool
+	lent       []byte   // by Reserve, until Submit
+	reserved   uint64   // where it lies in the UMEM
 
 	umem      []byte
 	frameSize uint64

@@ -5,38 +5,38 @@ import "golang.org/x/sys/unix"
 // Reserve lends an empty TX frame of full length, or nil when TX is full. The
 // same frame comes again until it is submitted.
 func (s *Socket) Reserve() []byte {
-	if !s.lent && !s.lend() {
-		return nil
+	if s.lent == nil {
+		s.lend()
 	}
-	end := s.reserved + s.frameSize
-	return s.umem[s.reserved:end:end]
+	return s.lent
 }
 
 // lend takes a frame off the free list; when that is empty it looks once
 // whether the kernel has finished with any.
-func (s *Socket) lend() bool {
+func (s *Socket) lend() {
 	if len(s.free) == 0 {
 		s.reap()
 	}
 	last := len(s.free) - 1
 	if last < 0 || s.tx.room() == 0 {
 		s.counts.TXFull++
-		return false
+		return
 	}
-	s.reserved, s.lent = s.free[last], true
+	s.reserved = s.free[last]
 	s.free = s.free[:last]
-	return true
+	end := s.reserved + s.frameSize
+	s.lent = s.umem[s.reserved:end:end]
 }
 
 // Submit queues the first n bytes of the reserved frame for sending. A length
 // that the kernel would refuse leaves the frame reserved and is counted.
 func (s *Socket) Submit(n int) {
-	if !s.lent || n < minFrame || uint64(n) > s.frameSize {
+	if n < minFrame || n > len(s.lent) {
 		s.counts.BadSubmits++
 		return
 	}
 	s.tx.put(unix.XDPDesc{Addr: s.reserved, Len: uint32(n)})
-	s.lent = false
+	s.lent = nil
 	s.inFlight++
 }
 
