@@ -1,4 +1,30 @@
+// Package suite is the cryptography of IKE: proposals and their negotiation,
+// PRF and key derivation, key exchange, authentication by shared key, and the
+// protection of messages.
+//
+// Algorithms are chosen by strongSwan's proposal keywords and negotiated as
+// wire values. Nothing here keeps time or talks to anyone; randomness comes in
+// as an io.Reader, and equal input gives equal output. Secrets never print.
+//
+// RFC 7296 §2.7, §2.13 to §2.18, §2.23, §3.3; RFC 4106, RFC 4868, RFC 5282,
+// RFC 5903, RFC 6989, RFC 7748, RFC 8031.
 package suite
 
-// Proposal is one cryptographic suite.
-type Proposal struct{}
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+// Secret is key material. It prints as "secret" in every form.
+type Secret []byte
+
+const redacted = "secret"
+
+func (Secret) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
+func (Secret) String() string               { return redacted }
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+
+// Wipe overwrites the secret.
+func (s Secret) Wipe() { clear(s) }

@@ -1,0 +1,67 @@
+package suite
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"filippo.io/bigmod"
+
+	"spindle/ike/wire"
+)
+
+// exponentSize in octets is above twice the strength that RFC 3526 §8 gives to
+// the largest group here (240 bits), so that a short exponent costs no security.
+const exponentSize = 64
+
+// modpKE is classic Diffie-Hellman over a safe prime with generator 2 (RFC
+// 3526), in constant time.
+type modpKE struct {
+	group    wire.Group
+	modulus  *bigmod.Modulus
+	exponent Secret
+	public   []byte
+}
+
+func generateMODP(group wire.Group, prime string, rand io.Reader) (KE, error) {
+	p, err := hex.DecodeString(prime)
+	if err != nil {
+		return nil, err
+	}
+	modulus, err := bigmod.NewModulus(p)
+	if err != nil {
+		return nil, err
+	}
+	exponent := make(Secret, exponentSize)
+	if _, err := io.ReadFull(rand, exponent); err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
+	// The highest bit set keeps the exponent large whatever rand gave.
+	exponent[0] |= 0x80
+	generator := bigmod.NewNat().SetUint(2).ExpandFor(modulus)
+	public := bigmod.NewNat().Exp(generator, exponent, modulus).Bytes(modulus)
+	return &modpKE{group, modulus, exponent, public}, nil
+}
+
+func (k *modpKE) Group() wire.Group { return k.group }
+
+func (k *modpKE) Format(f fmt.State, _ rune) { io.WriteString(f, k.group.String()+" "+redacted) }
+
+func (k *modpKE) Public() []byte { return k.public }
+
+// Shared is as long as the prime: "prepending zero bits ... if necessary" to
+// the public values (RFC 7296 §3.4) and g^ir (§2.14).
+func (k *modpKE) Shared(peer []byte) (Secret, error) {
+	if len(peer) != k.modulus.Size() {
+		return nil, fmt.Errorf("peer's %v public value has %d octets instead of %d", k.group, len(peer), k.modulus.Size())
+	}
+	y, err := bigmod.NewNat().SetBytes(peer, k.modulus)
+	if err != nil || y.IsZero() == 1 || y.IsOne() == 1 || y.IsMinusOne(k.modulus) == 1 {
+		// "check that 1 < r < p-1", RFC 6989 §2.1.
+		return nil, fmt.Errorf("peer's %v public value: %w", k.group, errPublicRange)
+	}
+	return bigmod.NewNat().Exp(y, k.exponent, k.modulus).Bytes(k.modulus), nil
+}
+
+var errPublicRange = errors.New("not above 1 and below p-1")
