@@ -1,6 +1,7 @@
 package xsk_test
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -53,6 +54,19 @@ func TestSizes(t *testing.T) {
 
 func TestOpenRefusesAbsentDevice(t *testing.T) {
 	if _, err := xsk.Open(xsk.Options{Name: "no-such-device", Queue: 3}); err == nil || !strings.Contains(err.Error(), "open xsk no-such-device:3:") {
+		t.Errorf("error is %v", err)
+	}
+	if _, err := xsk.Open(xsk.Options{Ifindex: 1 << 30}); err == nil || !strings.Contains(err.Error(), "open xsk ifindex 1073741824:0:") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestOpenRefusesJumboDevice(t *testing.T) {
+	lo, err := net.InterfaceByName("lo")
+	if err != nil || lo.MTU != 65536 {
+		t.Skip("needs lo with its usual mtu")
+	}
+	if _, err := xsk.Open(xsk.Options{Name: "lo"}); err == nil || !strings.Contains(err.Error(), "open xsk lo:0: mtu 65536 is larger than the 3814") {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -81,3 +81,7 @@ func (s *Socket) reap() {
 	s.inFlight -= n
 	s.counts.TXCompleted += uint64(n)
 }
+
+// Pending is how many submitted frames the kernel has not taken yet; Flush
+// again, soon.
+func (s *Socket) Pending() int { return int(s.tx.pending()) }

@@ -1,0 +1,415 @@
+package xsk_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"spindle/datapath/xsk"
+)
+
+// etherType is one for local experiments (IEEE 802): only it is redirected, so
+// that nothing the kernel sends by itself is counted.
+const etherType = 0x88b5
+
+// wire is a veth pair in a network namespace without a name, which disappears
+// with the test's thread: dut has the program and the sockets, far is the
+// other end as a plain packet socket.
+type wire struct {
+	dut, far netlink.Link
+	xsks     *ebpf.Map
+	packets  int // packet socket on far
+}
+
+func newWire(t *testing.T, mtu int) *wire {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: network namespaces, XDP and AF_XDP")
+	}
+	runtime.LockOSThread() // for good: the thread ends with the test
+	ns, err := netns.New()
+	must(t, err)
+	must(t, ns.Close())
+	must(t, netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: "dut", MTU: mtu, NumTxQueues: 2, NumRxQueues: 2},
+		PeerName:  "far", PeerNumTxQueues: 2, PeerNumRxQueues: 2,
+	}))
+	w := &wire{dut: linkByName(t, "dut"), far: linkByName(t, "far")}
+	for _, l := range []netlink.Link{w.dut, w.far} {
+		must(t, netlink.LinkSetIP6AddrGenMode(l, 1))
+		must(t, netlink.LinkSetUp(l))
+	}
+	w.attach(t)
+	w.packets, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, int(htons(etherType)))
+	must(t, err)
+	t.Cleanup(func() { unix.Close(w.packets) })
+	must(t, unix.Bind(w.packets, &unix.SockaddrLinklayer{Protocol: htons(etherType), Ifindex: w.far.Attrs().Index}))
+	return w
+}
+
+func linkByName(t *testing.T, name string) netlink.Link {
+	t.Helper()
+	l, err := netlink.LinkByName(name)
+	must(t, err)
+	return l
+}
+
+func htons(v uint16) uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// attach puts the smallest possible program on dut: frames of our type go to
+// the socket of their queue, everything else to the kernel.
+func (w *wire) attach(t *testing.T) {
+	t.Helper()
+	must(t, rlimit.RemoveMemlock())
+	var err error
+	w.xsks, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: 4})
+	must(t, err)
+	t.Cleanup(func() { w.xsks.Close() })
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "Dual BSD/GPL", Instructions: asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word), // data
+		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word), // data_end
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, 14),
+		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+		asm.LoadMem(asm.R5, asm.R2, 12, asm.Half),
+		asm.JNE.Imm(asm.R5, int32(htons(etherType)), "pass"),
+		asm.LoadMem(asm.R2, asm.R1, 16, asm.Word), // rx_queue_index
+		asm.LoadMapPtr(asm.R1, w.xsks.FD()),
+		asm.Mov.Imm(asm.R3, 2), // XDP_PASS without a socket
+		asm.FnRedirectMap.Call(),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, 2).WithSymbol("pass"),
+		asm.Return(),
+	}})
+	must(t, err)
+	t.Cleanup(func() { prog.Close() })
+	l, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: w.dut.Attrs().Index, Flags: link.XDPDriverMode})
+	must(t, err)
+	t.Cleanup(func() { l.Close() })
+}
+
+// open opens queue 0 with small rings and puts it into the map.
+func (w *wire) open(t *testing.T, o xsk.Options) *xsk.Socket {
+	t.Helper()
+	o.Name = "dut"
+	if o.RingSize == 0 {
+		o.RingSize = 256
+	}
+	s, err := xsk.Open(o)
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	must(t, w.xsks.Update(uint32(o.Queue), uint32(s.FD()), ebpf.UpdateAny))
+	return s
+}
+
+func frame(serial uint32, size int) []byte {
+	f := make([]byte, size)
+	copy(f, "\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x01")
+	binary.BigEndian.PutUint16(f[12:], etherType)
+	binary.BigEndian.PutUint32(f[14:], serial)
+	return f
+}
+
+func serialOf(f []byte) uint32 { return binary.BigEndian.Uint32(f[14:]) }
+
+func (w *wire) sendFromFar(t *testing.T, f []byte) {
+	t.Helper()
+	must(t, unix.Sendto(w.packets, f, 0, &unix.SockaddrLinklayer{Ifindex: w.far.Attrs().Index, Halen: 6}))
+}
+
+// receiveAtFar collects the serial numbers that arrive until n are there or
+// nothing more comes.
+func (w *wire) receiveAtFar(n int) (serials []uint32) {
+	b := make([]byte, 4096)
+	within(func() bool {
+		for {
+			// Sendto of our own packets is seen here as well, marked outgoing.
+			got, from, err := unix.Recvfrom(w.packets, b, unix.MSG_DONTWAIT)
+			if err != nil {
+				return len(serials) >= n
+			}
+			if from.(*unix.SockaddrLinklayer).Pkttype != unix.PACKET_OUTGOING && got >= 18 {
+				serials = append(serials, serialOf(b))
+			}
+		}
+	})
+	return serials
+}
+
+// within polls a condition for up to two seconds.
+func within(done func() bool) bool {
+	for range 400 {
+		if done() {
+			return true
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return false
+}
+
+// receive peeks until n frames have come, checking their order.
+func receive(t *testing.T, s *xsk.Socket, first uint32, n int) {
+	t.Helper()
+	var batch [16][]byte
+	next := first
+	ok := within(func() bool {
+		for k := s.Peek(batch[:]); k > 0; k = s.Peek(batch[:]) {
+			for _, f := range batch[:k] {
+				if got := serialOf(f); got != next {
+					t.Fatalf("frame %d arrived, want %d", got, next)
+				}
+				next++
+			}
+			s.Release()
+		}
+		return next-first >= uint32(n)
+	})
+	if !ok {
+		stats, _ := s.Stats()
+		t.Fatalf("%d of %d frames arrived; %+v", next-first, n, stats)
+	}
+}
+
+func transmit(t *testing.T, s *xsk.Socket, first uint32, n int) {
+	t.Helper()
+	for i := range n {
+		f := s.Reserve()
+		if f == nil {
+			t.Fatalf("no TX frame after %d", i)
+		}
+		s.Submit(copy(f, frame(first+uint32(i), 60)))
+	}
+	must(t, s.Flush())
+}
+
+func TestLiveFramesBothWays(t *testing.T) {
+	for _, c := range []struct{ mtu, frameSize, queue int }{{1500, 2048, 0}, {1766, 2048, 0}, {3500, 4096, 1}} {
+		w := newWire(t, c.mtu)
+		s := w.open(t, xsk.Options{Queue: c.queue})
+		if s.Mode() != "copy" || s.FrameSize() != c.frameSize {
+			t.Errorf("mtu %d: mode %s, frames of %d; veth has no zero-copy", c.mtu, s.Mode(), s.FrameSize())
+		}
+		if c.queue == 0 {
+			for i := range 1000 {
+				w.sendFromFar(t, frame(uint32(i), c.mtu+14))
+				if i%100 == 99 {
+					receive(t, s, uint32(i-99), 100)
+				}
+			}
+		}
+		for i := range 10 {
+			transmit(t, s, uint32(100*i), 100)
+			if got := w.receiveAtFar(100); len(got) != 100 || got[0] != uint32(100*i) || got[99] != uint32(100*i+99) {
+				t.Fatalf("mtu %d: round %d: %d frames of 100 arrived", c.mtu, i, len(got))
+			}
+		}
+		stats, err := s.Stats()
+		must(t, err)
+		if stats.TXCompleted != 1000 || stats.TXFull != 0 || stats.Kernel != (unix.XDPStatistics{Tx_ring_empty_descs: stats.Kernel.Tx_ring_empty_descs, Rx_fill_ring_empty_descs: stats.Kernel.Rx_fill_ring_empty_descs}) {
+			t.Errorf("mtu %d: %+v", c.mtu, stats)
+		}
+		must(t, s.Close())
+	}
+}
+
+// In copy mode one wake-up sends no more than the budget, and then says EAGAIN.
+func TestLiveFlushSendsMoreThanOneBudget(t *testing.T) {
+	w := newWire(t, 1500)
+	s := w.open(t, xsk.Options{TXBudget: 32})
+	transmit(t, s, 0, 200)
+	stats, err := s.Stats()
+	must(t, err)
+	if stats.TXKicks < 200/32 || stats.Again == 0 {
+		t.Errorf("200 frames took %d wake-ups, %d of them EAGAIN: the budget is not what limits", stats.TXKicks, stats.Again)
+	}
+	if got := w.receiveAtFar(200); len(got) != 200 {
+		t.Errorf("%d of 200 frames arrived", len(got))
+	}
+}
+
+// A queue can be opened again at once: nothing holds the socket after Close.
+func TestLiveCloseAndReopen(t *testing.T) {
+	w := newWire(t, 1500)
+	mapped := socketMappings(t)
+	for i := range 5 {
+		s := w.open(t, xsk.Options{})
+		if got := socketMappings(t) - mapped; got != 4 {
+			t.Errorf("open %d: %d mappings of sockets, want our 4", i, got)
+		}
+		w.sendFromFar(t, frame(uint32(i), 60))
+		receive(t, s, uint32(i), 1)
+		transmit(t, s, uint32(i), 1)
+		must(t, s.Close())
+		must(t, s.Close())
+		if got := socketMappings(t) - mapped; got != 0 {
+			t.Errorf("close %d: %d mappings of sockets are left", i, got)
+		}
+	}
+}
+
+func socketMappings(t *testing.T) int {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	must(t, err)
+	return strings.Count(string(maps), "socket:[")
+}
+
+func TestLiveBusyQueueIsRefusedAndLeaksNothing(t *testing.T) {
+	w := newWire(t, 1500)
+	first := w.open(t, xsk.Options{})
+	mapped := socketMappings(t)
+	start := time.Now()
+	_, err := xsk.Open(xsk.Options{Name: "dut", RingSize: 64})
+	if !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), "bind xsk dut:0: another socket holds this queue") {
+		t.Errorf("error is %v", err)
+	}
+	if waited := time.Since(start); waited < 900*time.Millisecond {
+		t.Errorf("gave up after %v", waited)
+	}
+	if got := socketMappings(t); got != mapped {
+		t.Errorf("%d mappings of sockets, %d before", got, mapped)
+	}
+	transmit(t, first, 0, 1)
+	if _, err = xsk.Open(xsk.Options{Name: "dut", Queue: 7}); err == nil || !strings.Contains(err.Error(), "does the device have that queue?") {
+		t.Errorf("error for a queue that does not exist is %v", err)
+	}
+}
+
+// A queue that is given up while another waits for it is taken at once.
+func TestLiveOpenWaitsForTheQueue(t *testing.T) {
+	w := newWire(t, 1500)
+	first := w.open(t, xsk.Options{})
+	closed := make(chan error, 1)
+	time.AfterFunc(100*time.Millisecond, func() { closed <- first.Close() })
+	second := w.open(t, xsk.Options{})
+	must(t, <-closed)
+	transmit(t, second, 0, 1)
+}
+
+func TestLiveLinkDownPausesAndUpRecovers(t *testing.T) {
+	w := newWire(t, 1500)
+	s := w.open(t, xsk.Options{})
+	must(t, netlink.LinkSetDown(w.dut))
+	transmit(t, s, 0, 10)
+	if !s.Paused() {
+		t.Error("not paused while the link is down")
+	}
+	if err := s.Check(); err != nil || !s.Paused() {
+		t.Errorf("check says %v, paused %v", err, s.Paused())
+	}
+	for range 1000 { // a worker goes on as if nothing were, until TX is full
+		if f := s.Reserve(); f != nil {
+			s.Submit(copy(f, frame(99, 60)))
+		}
+		must(t, s.Flush())
+	}
+	if s.Reserve() != nil {
+		t.Error("TX takes more frames than it has")
+	}
+	must(t, netlink.LinkSetUp(w.dut))
+	if !within(func() bool { return s.Flush() == nil && !s.Paused() && s.Reserve() != nil }) {
+		t.Fatal("does not recover")
+	}
+	if got := w.receiveAtFar(1); len(got) == 0 {
+		t.Error("nothing was sent after the link came up")
+	}
+	w.sendFromFar(t, frame(5, 60))
+	receive(t, s, 5, 1)
+}
+
+func TestLiveDeletedLinkIsGone(t *testing.T) {
+	w := newWire(t, 1500)
+	s := w.open(t, xsk.Options{})
+	transmit(t, s, 0, 1)
+	must(t, s.Check())
+	must(t, netlink.LinkDel(w.dut))
+	if err := s.Check(); !errors.Is(err, xsk.ErrGone) {
+		t.Errorf("check says %v", err)
+	}
+	s.Submit(copy(s.Reserve(), frame(1, 60)))
+	if err := s.Flush(); !errors.Is(err, xsk.ErrGone) {
+		t.Errorf("flush says %v", err)
+	}
+	var batch [4][]byte
+	s.Peek(batch[:])
+	s.Release()
+	must(t, s.Close())
+}
+
+func TestLiveClosedSocketDoesNothing(t *testing.T) {
+	w := newWire(t, 1500)
+	s := w.open(t, xsk.Options{})
+	must(t, s.Close())
+	var batch [4][]byte
+	if s.Peek(batch[:]) != 0 || s.Reserve() != nil || s.FD() != -1 {
+		t.Error("a closed socket hands something out")
+	}
+	s.Release()
+	s.Submit(60)
+	must(t, s.Flush())
+	must(t, s.Check())
+	if _, err := s.Stats(); err != nil || s.Mode() != "copy" {
+		t.Errorf("stats say %v, mode %s", err, s.Mode())
+	}
+}
+
+func TestLiveAllocatesNothing(t *testing.T) {
+	w := newWire(t, 1500)
+	s := w.open(t, xsk.Options{})
+	f := frame(1, 60)
+	var batch [8][]byte
+	received := 0
+	got := testing.AllocsPerRun(200, func() {
+		copy(s.Reserve(), f)
+		s.Submit(len(f))
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		received += s.Peek(batch[:])
+		s.Release()
+	})
+	if got != 0 {
+		t.Errorf("%v allocations per packet", got)
+	}
+}
+
+// Nothing that a frame carries survives into what is peeked later.
+func TestLiveFramesAreExact(t *testing.T) {
+	w := newWire(t, 1500)
+	s := w.open(t, xsk.Options{})
+	for i, size := range []int{60, 1514, 61, 1000, 18} {
+		f := frame(uint32(i), size)
+		f[size-1] |= 0xa0
+		w.sendFromFar(t, f)
+		var batch [2][]byte
+		if !within(func() bool { return s.Peek(batch[:1]) == 1 }) {
+			t.Fatalf("frame of %d bytes did not arrive", size)
+		}
+		if !bytes.Equal(batch[0], f) {
+			t.Errorf("frame of %d bytes arrived as %d bytes", size, len(batch[0]))
+		}
+		s.Release()
+	}
+}
