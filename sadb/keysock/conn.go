@@ -196,11 +196,15 @@ func sentinel(err error) error {
 // sendWithin is Send bounded by a context. The caller is the only sender that
 // uses write deadlines.
 func (c *Conn) sendWithin(ctx context.Context, seq uint32, m Message) error {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetWriteDeadline(time.Unix(1, 0)) })
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.SetWriteDeadline(time.Unix(1, 0))
+		close(ended)
+	})
 	err := c.Send(seq, m)
 	if !stop() {
-		// Too late to stop: the deadline is set, or about to be.
-		_ = c.SetWriteDeadline(time.Time{})
+		<-ended
+		_ = c.SetWriteDeadline(time.Time{}) // for the next sender
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
 		return ctx.Err()
