@@ -96,6 +96,9 @@ func (s *Steer) Sweep() error {
 }
 
 func (s *Steer) checkPort(ifindex int, port PortConfig) error {
+	if _, err := net.InterfaceByIndex(ifindex); err != nil {
+		return fmt.Errorf("attach xdp to %s: no such interface in this network namespace: %w", name(ifindex), err)
+	}
 	if port.Index < 0 || port.Index >= MaxPorts {
 		return fmt.Errorf("attach xdp to %s: port index %d, at most %d ports are possible", name(ifindex), port.Index, MaxPorts)
 	}
