@@ -16,6 +16,8 @@ type Queue interface {
 	// Flush makes submitted frames visible, wakes the kernel if it asks for
 	// that, and collects completions. It never blocks.
 	Flush() error
+	// Pending is how many submitted frames the last Flush had to leave.
+	Pending() int
 	// FD is polled while the worker sleeps; -1 for none.
 	FD() int
 }

@@ -59,12 +59,12 @@ func newCBC(s *Suite, sa *sadb.SA) (*cbc, error) {
 }
 
 func (c *cbc) seal(esp []byte, seq uint64) {
-	iv := esp[headerLen : headerLen+aes.BlockSize]
+	iv := esp[HeaderLen : HeaderLen+aes.BlockSize]
 	clear(iv)
 	binary.BigEndian.PutUint64(iv[8:], seq)
 	c.ivs.Encrypt(iv, iv)
 	covered := esp[:len(esp)-c.icv]
-	body := covered[headerLen+aes.BlockSize:]
+	body := covered[HeaderLen+aes.BlockSize:]
 	c.encrypt.SetIV(iv)
 	c.encrypt.CryptBlocks(body, body)
 	copy(esp[len(covered):], c.authenticate(covered, seq))
@@ -76,8 +76,8 @@ func (c *cbc) open(dst, esp []byte, seq uint64) bool {
 		clear(dst)
 		return false
 	}
-	c.decrypt.SetIV(esp[headerLen : headerLen+aes.BlockSize])
-	c.decrypt.CryptBlocks(dst, covered[headerLen+aes.BlockSize:])
+	c.decrypt.SetIV(esp[HeaderLen : HeaderLen+aes.BlockSize])
+	c.decrypt.CryptBlocks(dst, covered[HeaderLen+aes.BlockSize:])
 	return true
 }
 

@@ -69,17 +69,17 @@ func (g *gcm) bind(seq uint64) []byte {
 // seal takes the sequence number for the IV: RFC 4106 §3.1 asks that it never
 // repeats under one key and names a counter as a way to get that.
 func (g *gcm) seal(esp []byte, seq uint64) {
-	binary.BigEndian.PutUint64(esp[headerLen:], seq)
+	binary.BigEndian.PutUint64(esp[HeaderLen:], seq)
 	binary.BigEndian.PutUint64(g.nonce[gcmSalt:], seq)
-	body := esp[headerLen+8 : len(esp)-g.aead.Overhead()]
+	body := esp[HeaderLen+8 : len(esp)-g.aead.Overhead()]
 	g.aead.Seal(body[:0], g.nonce[:], body, g.bind(seq))
 }
 
 // open relies on the AEAD to clear dst when the ICV is wrong, and so that this
 // does not rest on one implementation's habit, clears it once more.
 func (g *gcm) open(dst, esp []byte, seq uint64) bool {
-	copy(g.nonce[gcmSalt:], esp[headerLen:headerLen+8])
-	_, err := g.aead.Open(dst[:0], g.nonce[:], esp[headerLen+8:], g.bind(seq))
+	copy(g.nonce[gcmSalt:], esp[HeaderLen:HeaderLen+8])
+	_, err := g.aead.Open(dst[:0], g.nonce[:], esp[HeaderLen+8:], g.bind(seq))
 	if err != nil {
 		clear(dst)
 		return false

@@ -86,7 +86,7 @@ func (in *Inbound) Open(dst, esp []byte, tos uint8, now int64) (int, packet.Verd
 
 // measure returns the length of the ciphertext.
 func (in *Inbound) measure(esp []byte) (int, packet.Verdict) {
-	size := len(esp) - headerLen - in.suite.IVLen - in.suite.ICVLen
+	size := len(esp) - HeaderLen - in.suite.IVLen - in.suite.ICVLen
 	if size < in.suite.Align {
 		return 0, packet.DropTruncated
 	}

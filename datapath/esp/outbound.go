@@ -58,6 +58,9 @@ func (o *Outbound) Rebind(local, remote netip.AddrPort, encap bool) error {
 	return nil
 }
 
+// Remote is the peer's address as it stands now. Any goroutine may call it.
+func (o *Outbound) Remote() netip.Addr { return o.outer.Load().remote }
+
 // Seal writes to dst the tunnel packet that carries inner, from its outer IP
 // header to the ICV, and returns its length. What Ethernet padded behind inner
 // stays behind. dst and inner must not overlap. now is the caller's clock.
@@ -121,7 +124,7 @@ func (o *Outbound) Seal(dst, inner []byte, now int64) (int, packet.Verdict) {
 func (o *Outbound) lay(esp, inner []byte, pad int) {
 	binary.BigEndian.PutUint32(esp, o.spi)
 	binary.BigEndian.PutUint32(esp[4:], uint32(o.sequence))
-	body := esp[headerLen+o.suite.IVLen:]
+	body := esp[HeaderLen+o.suite.IVLen:]
 	trailer := body[copy(body, inner):]
 	for i := range pad {
 		trailer[i] = byte(i + 1)
@@ -155,7 +158,7 @@ func (o *Outbound) dontFragment(inner []byte) bool {
 func (o *Outbound) InnerMTU(outer int) int {
 	t := o.outer.Load()
 	outer = min(outer, t.most())
-	room := outer - t.n - headerLen - o.suite.IVLen - o.suite.ICVLen
+	room := outer - t.n - HeaderLen - o.suite.IVLen - o.suite.ICVLen
 	if room < o.suite.Align {
 		return 0
 	}

@@ -16,6 +16,7 @@ type outer struct {
 	header [packet.IPv6Len + packet.UDPLen]byte
 	ip     int // length of the IP header
 	n      int // length of all of it
+	remote netip.Addr
 }
 
 func newOuter(local, remote netip.AddrPort, encap bool) (*outer, error) {
@@ -26,7 +27,7 @@ func newOuter(local, remote netip.AddrPort, encap bool) (*outer, error) {
 	if encap && (local.Port() == 0 || remote.Port() == 0) {
 		return nil, fmt.Errorf("outer header %v to %v: UDP encapsulation needs ports", local, remote)
 	}
-	t := &outer{}
+	t := &outer{remote: to}
 	protocol := uint8(packet.ESP)
 	if encap {
 		protocol = packet.UDP

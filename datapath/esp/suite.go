@@ -84,7 +84,7 @@ func suiteFor(sa *sadb.SA, direction sadb.Direction) (Suite, error) {
 }
 
 // overhead is what ESP adds besides trailer padding, without the outer header.
-func (s *Suite) overhead() int { return headerLen + s.IVLen + trailerLen + s.ICVLen }
+func (s *Suite) overhead() int { return HeaderLen + s.IVLen + trailerLen + s.ICVLen }
 
 // padding is how much goes between n bytes of payload and the trailer's two
 // bytes, so that the ciphertext ends aligned (RFC 4303 §2.4).
@@ -92,6 +92,6 @@ func (s *Suite) padding(n int) int { return -(n + trailerLen) & (s.Align - 1) }
 
 // Parts of an ESP packet that no suite changes.
 const (
-	headerLen  = 8 // SPI, sequence number
+	HeaderLen  = 8 // SPI, sequence number
 	trailerLen = 2 // pad length, next header
 )
