@@ -49,6 +49,37 @@ func TestRXWrapsAround(t *testing.T) {
 			}
 			s.Release()
 		}
+		if k.TakeFill(); len(k.RX) != frames/2 {
+			t.Errorf("start %#x: %d RX frames are left of %d", start, len(k.RX), frames/2)
+		}
+	}
+}
+
+func TestFullRXIsPeekedAtOnce(t *testing.T) {
+	s, k := xsk.OverMemory(frames, math.MaxUint32-3)
+	k.TakeFill()
+	for i := range frames / 2 {
+		k.Receive(payload(0, i))
+	}
+	if n := s.Peek(make([][]byte, frames)); n != frames/2 {
+		t.Errorf("peeked %d frames of %d", n, frames/2)
+	}
+}
+
+func TestFullTXRingGivesNilUntilConsumed(t *testing.T) {
+	s, k := xsk.OverSmallTX(frames, 4, math.MaxUint32)
+	for i := range 4 {
+		if s.Reserve() == nil {
+			t.Fatalf("no frame %d", i)
+		}
+		s.Submit(64)
+	}
+	if s.Reserve() != nil {
+		t.Fatal("a frame although the ring has no slot")
+	}
+	flush(t, s)
+	if k.Send(1); s.Reserve() == nil {
+		t.Error("no frame although a slot was consumed")
 	}
 }
 
@@ -67,7 +98,9 @@ func TestTXWrapsAround(t *testing.T) {
 				if got := k.TXBytes[3*i+j]; !bytes.Equal(got, payload(i, j)) {
 					t.Fatalf("start %#x round %d: frame %d is %q", start, i, j, got)
 				}
-				k.Complete(0)
+				if !k.Complete(0) {
+					t.Fatalf("start %#x round %d: no slot for a completion", start, i)
+				}
 			}
 		}
 	}

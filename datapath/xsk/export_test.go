@@ -18,10 +18,16 @@ type Kernel struct {
 }
 
 // OverMemory is an engine on rings in ordinary memory, whose indices start
-// anywhere, and the other side of them.
+// anywhere, and the other side of them. The TX ring has a slot for every frame.
 func OverMemory(frames int, start uint32) (*Socket, *Kernel) {
-	c := Config{RXSize: frames / 2, TXSize: frames / 2, HalfSize: frames / 2, Frames: frames, FrameSize: smallFrame}
+	return OverSmallTX(frames, frames/2, start)
+}
+
+// OverSmallTX is OverMemory with a TX ring of that many slots.
+func OverSmallTX(frames, slots int, start uint32) (*Socket, *Kernel) {
+	c := Config{RXSize: frames / 2, TXSize: slots, HalfSize: frames / 2, Frames: frames, FrameSize: smallFrame}
 	l := plainRings(frames / 2)
+	l.tx = plainRings(slots).tx
 	l.fill.shared.Store(start)
 	l.fill.peer.Store(start)
 	l.fill.next, l.fill.published, l.fill.seen = start, start, start
@@ -80,18 +86,23 @@ func (k *Kernel) Send(n int) int {
 	return sent
 }
 
-// Complete gives the i-th frame being sent back: drivers complete out of order.
-func (k *Kernel) Complete(i int) {
+// Complete gives the i-th frame being sent back, as drivers complete out of
+// order, and reports whether there was a slot for it.
+func (k *Kernel) Complete(i int) bool {
 	addr := k.TX[i]
 	k.TX = append(k.TX[:i], k.TX[i+1:]...)
-	k.CompleteAddr(addr)
+	return k.CompleteAddr(addr)
 }
 
 // CompleteAddr produces a completion as it is, sane or not.
-func (k *Kernel) CompleteAddr(addr uint64) {
+func (k *Kernel) CompleteAddr(addr uint64) bool {
 	prod := k.l.completion.peer.Load()
+	if prod-k.l.completion.shared.Load() > k.l.completion.mask {
+		return false
+	}
 	k.l.completion.slots[prod&k.l.completion.mask] = addr
 	k.l.completion.peer.Store(prod + 1)
+	return true
 }
 
 // Indices are the four words that our side owns.
@@ -101,6 +112,9 @@ func (k *Kernel) Indices() (fill, rx, tx, completion uint32) {
 
 // Free is how many TX frames are neither lent nor with the kernel.
 func (s *Socket) Free() int { return len(s.free) }
+
+// InFlight is how many TX frames the kernel has.
+func (s *Socket) InFlight() int { return int(s.inFlight) }
 
 func (s *Socket) Settle(errno syscall.Errno) error { s.settle(errno); return s.fault }
 

@@ -14,7 +14,8 @@ import (
 // but the set of places a frame may be in.
 func TestNoFrameIsInTwoPlaces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s, k := xsk.OverMemory(frames, rapid.Uint32().Draw(t, "start"))
+		slots := rapid.SampledFrom([]int{2, 4, 8}).Draw(t, "slots")
+		s, k := xsk.OverSmallTX(frames, slots, rapid.Uint32().Draw(t, "start"))
 		m := &model{s: s, k: k}
 		t.Repeat(map[string]func(*rapid.T){
 			"fill":     func(*rapid.T) { k.TakeFill() },
@@ -104,7 +105,9 @@ func (m *model) send(t *rapid.T) {
 
 func (m *model) complete(t *rapid.T) {
 	if n := len(m.k.TX); n > 0 {
-		m.k.Complete(rapid.IntRange(0, n-1).Draw(t, "which"))
+		if !m.k.Complete(rapid.IntRange(0, n-1).Draw(t, "which")) {
+			t.Fatal("no slot for a completion")
+		}
 	}
 }
 
@@ -152,6 +155,9 @@ func (m *model) drain(t *rapid.T) {
 		lent = 1
 	}
 	m.k.TakeFill()
+	if got := m.s.InFlight(); got != 0 {
+		t.Fatalf("%d TX frames are still in flight", got)
+	}
 	if got := m.s.Free() + lent; got != frames/2 {
 		t.Fatalf("%d TX frames are left of %d", got, frames/2)
 	}
