@@ -35,7 +35,7 @@ var (
 	defaultUnknownSPI = Budget{Rate: 1000, Burst: 128}
 )
 
-// enum budget_kind
+// The order of enum budget_kind in tables.h.
 const (
 	budgetIKE = iota
 	budgetUnknownSPI
@@ -114,7 +114,7 @@ func (s *Steer) putSettings() error {
 	return nil
 }
 
-// setBudget turns packets per second into the virtual schedule of steer.bpf.c.
+// setBudget turns packets per second into the virtual schedule of tables.h.
 func (s *Steer) setBudget(kind int, b, fallback Budget) {
 	if b.Rate == 0 {
 		b.Rate = fallback.Rate

@@ -3,7 +3,7 @@ package bpf
 import "strings"
 
 // Reason is why the program passed, redirected or dropped a frame. Each frame
-// gets exactly one. The list mirrors enum reason in steer.bpf.c.
+// gets exactly one. The list mirrors enum reason in reason.h.
 type Reason uint8
 
 const (

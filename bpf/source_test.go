@@ -13,11 +13,11 @@ import (
 )
 
 func TestReasonNamesMirrorTheProgram(t *testing.T) {
-	source, err := os.ReadFile("steer.bpf.c")
+	source, err := os.ReadFile("reason.h")
 	check(t, err)
 	enum := regexp.MustCompile(`(?s)enum reason \{(.*?)\n\};`).FindSubmatch(source)
 	if enum == nil {
-		t.Fatal("no enum reason in steer.bpf.c")
+		t.Fatal("no enum reason in reason.h")
 	}
 	names := regexp.MustCompile(`(?m)^\tREASON_(\w+),`).FindAllSubmatch(enum[1], -1)
 	if len(names) != int(bpf.Reasons) {
@@ -66,7 +66,7 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 		committed, err := os.ReadFile(name)
 		check(t, err)
 		if !bytes.Equal(fresh, committed) {
-			t.Errorf("%s is not what steer.bpf.c compiles to: run `go generate ./bpf` and commit", name)
+			t.Errorf("%s is not what its source compiles to: run `go generate ./bpf` and commit", name)
 		}
 	}
 }

@@ -3,8 +3,11 @@ package bpf_test
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"spindle/bpf"
 )
@@ -152,6 +155,31 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 			t.Errorf("got %v, want one line with %q", c.err, c.want)
 		}
 	}
+}
+
+// unprivileged runs f on a thread without capabilities, which ends with it.
+func unprivileged(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if unix.Capset(&header, &none[0]) == nil {
+			f()
+		}
+	}()
+	<-done
+}
+
+func TestLoadWithoutPrivileges(t *testing.T) {
+	isolate(t)
+	var err error
+	unprivileged(func() { _, err = bpf.Load(bpf.Options{}) })
+	if err == nil || !strings.Contains(err.Error(), "CAP_BPF and CAP_NET_ADMIN are needed") {
+		t.Errorf("got %v", err)
+	}
+	load(t, bpf.Options{}) // and with them it works again
 }
 
 func attachError(s *bpf.Steer, ifindex int, port bpf.PortConfig) error {
