@@ -8,8 +8,8 @@
 //
 // Per-resource child SAs (RFC 9611) would need three additions: an Entry with
 // one outbound SA per worker besides the shared one, from which a worker takes
-// its own first (the fallback SA of §4); Acquire naming the worker that wants
+// its own first as the fallback SA; Acquire naming the worker that wants
 // an SA, so that [Allocator.Allocate] places the pair there; and in [SA] the
-// resource label that SA_RESOURCE_INFO (§6) carries. SPIs, slots and inbound
+// resource label that SA_RESOURCE_INFO carries. SPIs, slots and inbound
 // lookup stay as they are, for they already name their owner.
 package sadb
