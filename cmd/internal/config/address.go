@@ -9,15 +9,6 @@ import (
 	"spindle/ike/session"
 )
 
-// Identification types (RFC 7296 §3.5).
-const (
-	idIPv4   = 1
-	idFQDN   = 2
-	idRFC822 = 3
-	idIPv6   = 5
-	idKeyID  = 11
-)
-
 // address reads an IP address that a packet can come from or go to.
 func (d *decoder) address(n ast.Node, what string) (netip.Addr, bool) {
 	s, ok := d.scalar(n, what)
@@ -97,23 +88,23 @@ func (d *decoder) identity(n ast.Node, what string) session.Identity {
 
 func parseIdentity(s string) (session.Identity, bool) {
 	if key, ok := strings.CutPrefix(s, "keyid:"); ok {
-		return session.Identity{Type: idKeyID, Data: []byte(key)}, key != ""
+		return session.Identity{Type: session.IDKeyID, Data: []byte(key)}, key != ""
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
 		return addressIdentity(a.WithZone("")), a.Zone() == ""
 	}
 	if user, host, ok := strings.Cut(s, "@"); ok && user != "" {
-		return session.Identity{Type: idRFC822, Data: []byte(s)}, fqdn(host) && !strings.ContainsAny(user, " \t\r\n")
+		return session.Identity{Type: session.IDRFC822, Data: []byte(s)}, fqdn(host) && !strings.ContainsAny(user, " \t\r\n")
 	}
 	host := strings.TrimPrefix(s, "@") // strongSwan's way to say: a name, do not resolve it
-	return session.Identity{Type: idFQDN, Data: []byte(host)}, fqdn(host) && !numeric(host)
+	return session.Identity{Type: session.IDFQDN, Data: []byte(host)}, fqdn(host) && !numeric(host)
 }
 
 func addressIdentity(a netip.Addr) session.Identity {
 	if a.Is4() {
-		return session.Identity{Type: idIPv4, Data: a.AsSlice()}
+		return session.Identity{Type: session.IDIPv4, Data: a.AsSlice()}
 	}
-	return session.Identity{Type: idIPv6, Data: a.AsSlice()}
+	return session.Identity{Type: session.IDIPv6, Data: a.AsSlice()}
 }
 
 // fqdn accepts names of letters, digits, hyphens and underscores between dots.

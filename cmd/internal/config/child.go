@@ -2,7 +2,6 @@ package config
 
 import (
 	"math"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -103,7 +102,7 @@ func (d *decoder) selectors(n ast.Node, what string) []sadb.Selector {
 		if !ok {
 			return
 		}
-		s := sadb.Selector{First: p.Addr(), Last: lastOf(p), LastPort: 65535}
+		s := sadb.PrefixSelector(p)
 		if slices.Contains(all, s) {
 			d.refuse(n, "%s names %s twice", what, p)
 			return
@@ -111,14 +110,4 @@ func (d *decoder) selectors(n ast.Node, what string) []sadb.Selector {
 		all = append(all, s)
 	})
 	return all
-}
-
-// lastOf is the highest address of a prefix.
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	last, _ := netip.AddrFromSlice(b)
-	return last
 }

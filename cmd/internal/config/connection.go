@@ -15,7 +15,8 @@ const forever = 10 * 365 * 24 * time.Hour
 // peer is one side as it stands in the file, before the other side is known.
 type peer struct {
 	session.Endpoint
-	any bool
+	any   bool // addresses: any
+	anyID bool // id: any
 }
 
 // connection reads one entry, and returns its children with their places as well.
@@ -107,10 +108,18 @@ func (d *decoder) remote(n ast.Node) peer {
 	var p peer
 	d.object(n, "remote",
 		must("addresses", func(n ast.Node) { d.peers(n, &p) }),
-		may("id", func(n ast.Node) { p.ID = d.identity(n, "remote id") }),
+		may("id", func(n ast.Node) {
+			if s, _ := raw(n); s == "any" {
+				p.anyID = true
+				return
+			}
+			p.ID = d.identity(n, "remote id")
+		}),
 		may("auth", d.auth(&p.Auth)),
 	)
-	p.ID = idOrAddress(p.Endpoint)
+	if !p.anyID {
+		p.ID = idOrAddress(p.Endpoint)
+	}
 	return p
 }
 
@@ -141,7 +150,7 @@ func (d *decoder) peers(n ast.Node, p *peer) {
 
 // idOrAddress takes the address for the identity when there is just one.
 func idOrAddress(e session.Endpoint) session.Identity {
-	if e.ID.Type == 0 && len(e.Addresses) == 1 {
+	if e.ID.IsZero() && len(e.Addresses) == 1 {
 		return addressIdentity(e.Addresses[0])
 	}
 	return e.ID
@@ -149,11 +158,11 @@ func idOrAddress(e session.Endpoint) session.Identity {
 
 // sides checks what only both sides together show, once each alone is right.
 func (d *decoder) sides(n ast.Node, local, remote peer) {
-	if local.ID.Type == 0 {
+	if local.ID.IsZero() {
 		d.refuse(n, "the connection needs local: {id: ...}, or an address to take for it")
 	}
-	if remote.ID.Type == 0 {
-		d.refuse(n, "the connection needs remote: {id: ...}: it has not exactly one address to take for it")
+	if remote.ID.IsZero() && !remote.anyID {
+		d.refuse(n, "the connection needs remote: {id: ...}: it has not exactly one address to take for it; id: any accepts whoever knows the key")
 	}
 	if len(local.Addresses) == 0 {
 		return

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"spindle/cmd/internal/config"
+	"spindle/sadb/keysock"
 )
 
 // Options is what Run needs to know. Zero times take the defaults.
@@ -24,13 +25,15 @@ type Options struct {
 
 	Datapath, Control []string // arguments of the two processes
 
-	Executable string        // default /proc/self/exe: the same binary, even when its file was replaced
-	StopWithin time.Duration // before a child that does not stop is killed
-	Backoff    time.Duration // before the first restart; it doubles up to MaxBackoff
-	MaxBackoff time.Duration
+	Executable  string        // default /proc/self/exe: the same binary, even when its file was replaced
+	StartWithin time.Duration // before a first start is given up
+	StopWithin  time.Duration // before a child that does not stop is killed
+	Backoff     time.Duration // before the first restart; it doubles up to MaxBackoff
+	MaxBackoff  time.Duration
 }
 
 const (
+	defaultStart      = 30 * time.Second
 	defaultStop       = 5 * time.Second
 	defaultBackoff    = 100 * time.Millisecond
 	defaultMaxBackoff = 10 * time.Second
@@ -46,6 +49,7 @@ func (o *Options) defaults() {
 			*d = v
 		}
 	}
+	set(&o.StartWithin, defaultStart)
 	set(&o.StopWithin, defaultStop)
 	set(&o.Backoff, defaultBackoff)
 	set(&o.MaxBackoff, defaultMaxBackoff)
@@ -115,20 +119,35 @@ func (s *supervisor) boot(ctx context.Context) error {
 		if err := s.start(c); err != nil {
 			return err
 		}
-		for !c.ready {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-s.Reload:
-			case e := <-s.events:
-				s.handle(e)
-				if e.exit != nil && !e.child.served {
-					return fmt.Errorf("%s did not start: %s", e.child.name, e.child.why(e.exit))
-				}
+		if err := s.awaitReady(ctx, c); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	s.Log.Info("gateway running", "runtime_dir", s.Dir.Path, "control_user", s.controlUser())
+	return nil
+}
+
+// awaitReady returns when c serves, or ctx ends.
+func (s *supervisor) awaitReady(ctx context.Context, c *child) error {
+	late := time.NewTimer(s.StartWithin)
+	defer late.Stop()
+	for !c.ready && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-late.C:
+			return fmt.Errorf("%s did not start: no sign of life for %v", c.name, s.StartWithin)
+		case <-due(s.datapath.restart):
+			s.again(&s.datapath)
+		case e := <-s.events:
+			s.handle(e)
+			if e.exit != nil && !e.child.served {
+				return fmt.Errorf("%s did not start: %s", e.child.name, e.child.why(e.exit))
 			}
 		}
 	}
-	s.Log.Info("gateway running", "runtime_dir", s.Dir.Path, "control_user", s.controlUser())
 	return nil
 }
 
@@ -216,7 +235,7 @@ func (s *supervisor) join() error {
 	if !s.datapath.running() || !s.control.running() {
 		return nil
 	}
-	a, b, err := pair(keysockFile)
+	a, b, err := keysock.Pair()
 	if err != nil {
 		return err
 	}
