@@ -102,7 +102,7 @@ func (d *DB[I, O]) DeleteInbound(spi SPI) *I {
 // SAs it used before stay bound behind it until they are deleted, and come back
 // into use if this one goes first. The policy may be added later.
 func (d *DB[I, O]) BindOutbound(pair SPI, policy PolicyID, out *O) {
-	d.unbind(pair)
+	d.DeleteOutbound(pair) // it may serve another policy until now
 	d.outbound[pair] = policy
 	d.bindings[policy] = append(d.bindings[policy], binding[O]{pair, out})
 	d.rebind(policy)
@@ -158,19 +158,28 @@ func (d *DB[I, O]) inUse(policy PolicyID) *O {
 func (d *DB[I, O]) AddPolicy(p Policy) {
 	p.Local, p.Remote = slices.Clone(p.Local), slices.Clone(p.Remote)
 	s := d.edit()
-	row := d.rowCount
-	if old, ok := d.policies[p.ID]; ok {
-		d.index.remove(old, s.epoch)
-		row = old.row
-	} else if last := len(d.rows) - 1; last >= 0 {
-		row, d.rows = d.rows[last], d.rows[:last]
-	} else {
-		d.rowCount++
+	old, replaces := d.policies[p.ID]
+	r := rule{priority: p.Priority, row: old.row, policy: &p}
+	if !replaces {
+		r.row = d.takeRow()
 	}
-	r := rule{priority: p.Priority, row: row, policy: &p}
 	d.policies[p.ID] = r
 	d.index.add(r, s.epoch)
-	*s.entries.edit(row, s.epoch) = Entry[O]{Policy: &p, Outbound: d.inUse(p.ID)}
+	if replaces { // after the add, which leaves the trie alone if the prefixes stay
+		d.index.remove(old, s.epoch)
+	}
+	*s.entries.edit(r.row, s.epoch) = Entry[O]{Policy: &p, Outbound: d.inUse(p.ID)}
+}
+
+// takeRow finds an unused row of Snapshot.entries.
+func (d *DB[I, O]) takeRow() uint32 {
+	if last := len(d.rows) - 1; last >= 0 {
+		row := d.rows[last]
+		d.rows = d.rows[:last]
+		return row
+	}
+	d.rowCount++
+	return d.rowCount - 1
 }
 
 // DeletePolicy removes an SPD entry. Its outbound SAs stay bound to the ID.

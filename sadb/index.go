@@ -115,7 +115,7 @@ func (x *indexer) remove(r rule, epoch uint64) {
 			continue
 		}
 		n := x.nodes.edit(i, epoch)
-		n.rules = slices.DeleteFunc(slices.Clone(n.rules), func(have rule) bool { return have.row == r.row })
+		n.rules = slices.DeleteFunc(slices.Clone(n.rules), func(have rule) bool { return have.policy == r.policy })
 		if len(n.rules) == 0 {
 			x.drop(prefix, i, epoch)
 		}
