@@ -112,6 +112,18 @@ func (d *Device) Read(b []byte) (int, error) { return d.file.Read(b) }
 // not wait. The kernel refuses what is neither IPv4 nor IPv6.
 func (d *Device) Write(b []byte) (int, error) { return d.file.Write(b) }
 
+// SetMTU changes the device's MTU, in bytes of IP packet.
+func (d *Device) SetMTU(mtu int) error {
+	link, err := d.nl.LinkByIndex(d.index)
+	if err != nil {
+		return fmt.Errorf("tun %s: %w", d.name, err)
+	}
+	if err := d.nl.LinkSetMTU(link, mtu); err != nil {
+		return fmt.Errorf("tun %s: set mtu %d: %w", d.name, mtu, err)
+	}
+	return nil
+}
+
 // Close removes the rules, the routes and the device, and ends a Read.
 func (d *Device) Close() error {
 	d.once.Do(func() {

@@ -13,8 +13,9 @@ import (
 )
 
 // kept are the capabilities that a data path can have: to attach XDP and set up
-// devices and routes, to open packet sockets, to load programs, to lock memory.
-var kept = [...]uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_IPC_LOCK}
+// devices and routes, to open packet sockets, to load programs, to lock memory,
+// and to bind the ports of IKE.
+var kept = [...]uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_BPF, unix.CAP_IPC_LOCK, unix.CAP_NET_BIND_SERVICE}
 
 // confineThread limits what children started by the calling thread can ever
 // have: only the capabilities kept, and none by executing a file. It needs

@@ -1,0 +1,195 @@
+package datapath
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"spindle/bpf"
+	"spindle/datapath/fib"
+	"spindle/datapath/xsk"
+)
+
+// Link is a network interface that is to become a port.
+type Link struct {
+	net.Interface
+	Port            int // our own number for it, from 0
+	Outside, Inside bool
+	Queues          int  // RX queues in use
+	Software        bool // veth, tap, virtio: its peers leave checksums to hardware that is not there
+}
+
+// FindLinks looks up the configured interfaces in the current network
+// namespace. A name in both lists becomes one port with both roles.
+func FindLinks(outside, inside []string) ([]Link, error) {
+	var links []Link
+	for _, name := range append(slices.Clone(outside), inside...) {
+		if slices.ContainsFunc(links, func(l Link) bool { return l.Name == name }) {
+			continue
+		}
+		l := Link{Port: len(links), Outside: slices.Contains(outside, name), Inside: slices.Contains(inside, name)}
+		found, err := net.InterfaceByName(name)
+		if err != nil {
+			return nil, fmt.Errorf("port %s: no such interface in this network namespace: correct `outside` or `inside`", name)
+		}
+		l.Interface = *found
+		if l.Queues, l.Software, err = describeLink(name); err != nil {
+			return nil, fmt.Errorf("port %s: %w", name, err)
+		}
+		links = append(links, l)
+	}
+	return links, sameQueues(links)
+}
+
+// sameQueues refuses ports between which a worker could not forward: worker n
+// owns queue n of each.
+func sameQueues(links []Link) error {
+	for _, l := range links[1:] {
+		if first := links[0]; l.Queues != first.Queues {
+			return fmt.Errorf("port %s has %d receive queues and port %s has %d: give both the same number with `ethtool -L`",
+				first.Name, first.Queues, l.Name, l.Queues)
+		}
+	}
+	return nil
+}
+
+// ethtoolChannels is struct ethtool_channels (linux/ethtool.h).
+type ethtoolChannels struct {
+	cmd                                      uint32
+	maxRX, maxTX, maxOther, maxCombined      uint32
+	rxCount, txCount, otherCount, inCombined uint32
+}
+
+// describeLink asks the driver how many RX queues are in use and who it is. A
+// driver that does not tell has one queue.
+func describeLink(name string) (queues int, software bool, err error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, false, err
+	}
+	defer unix.Close(fd)
+	if info, err := unix.IoctlGetEthtoolDrvinfo(fd, name); err == nil {
+		driver := unix.ByteSliceToString(info.Driver[:])
+		software = slices.Contains([]string{"veth", "tun", "virtio_net"}, driver)
+	}
+	channels := ethtoolChannels{cmd: unix.ETHTOOL_GCHANNELS}
+	request := struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte // struct ifreq is 40 bytes
+	}{data: unsafe.Pointer(&channels)}
+	copy(request.name[:unix.IFNAMSIZ-1], name)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request)))
+	if errno != 0 {
+		return 1, software, nil
+	}
+	return max(1, int(channels.rxCount+channels.inCombined)), software, nil
+}
+
+// FIBPorts are the links as the route mirror numbers them.
+func FIBPorts(links []Link) []fib.Port {
+	ports := make([]fib.Port, len(links))
+	for i, l := range links {
+		ports[i] = fib.Port{Ifindex: l.Index, Index: l.Port}
+	}
+	return ports
+}
+
+// Ports are the opened ports: the XDP program attached and an AF_XDP socket on
+// each queue.
+type Ports struct {
+	Modes   []string // for the operator, one a port: "eth1: native XDP, zero-copy, 4 queues"
+	steer   *bpf.Steer
+	links   []Link
+	sockets [][]*xsk.Socket // by port, then by queue
+}
+
+// OpenPorts attaches the steering program to the links and opens their sockets.
+// Until a socket is there the kernel keeps the frames of its queue.
+func OpenPorts(links []Link, steer *bpf.Steer, mode bpf.Mode) (_ *Ports, err error) {
+	p := &Ports{steer: steer, links: links}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.Close())
+		}
+	}()
+	for _, l := range links {
+		xdp, err := steer.Attach(l.Index, bpf.PortConfig{Index: l.Port, Role: l.role(), MAC: l.HardwareAddr, Mode: mode})
+		if err != nil {
+			return nil, err
+		}
+		if err := p.openQueues(l); err != nil {
+			return nil, err
+		}
+		p.Modes = append(p.Modes, fmt.Sprintf("%s: %s XDP, %s, %d queues", l.Name, xdp, p.sockets[l.Port][0].Mode(), l.Queues))
+	}
+	return p, nil
+}
+
+func (l Link) role() (r bpf.Role) {
+	if l.Outside {
+		r |= bpf.Outside
+	}
+	if l.Inside {
+		r |= bpf.Inside
+	}
+	return r
+}
+
+func (p *Ports) openQueues(l Link) error {
+	p.sockets = append(p.sockets, nil)
+	for queue := range l.Queues {
+		s, err := xsk.Open(xsk.Options{Ifindex: l.Index, Queue: queue})
+		if err != nil {
+			return err
+		}
+		p.sockets[l.Port] = append(p.sockets[l.Port], s)
+		if err := p.steer.RegisterSocket(l.Port, queue, s.FD()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Workers is how many workers it takes: one for each queue.
+func (p *Ports) Workers() int { return p.links[0].Queues }
+
+// Queues lists the ports as worker n sees them, for NewGroup.
+func (p *Ports) Queues() [][]Port {
+	workers := make([][]Port, p.Workers())
+	for n := range workers {
+		for _, l := range p.links {
+			workers[n] = append(workers[n], Port{
+				Name: l.Name, Outside: l.Outside, Inside: l.Inside,
+				RepairChecksum: l.Software, Queue: p.sockets[l.Port][n],
+			})
+		}
+	}
+	return workers
+}
+
+// Name is the interface name of a port; bpf.NoPort counts frames of none.
+func (p *Ports) Name(port int) string {
+	if port < 0 || port >= len(p.links) {
+		return "elsewhere"
+	}
+	return p.links[port].Name
+}
+
+// Close detaches the program and closes the sockets. The workers must have stopped.
+func (p *Ports) Close() error {
+	var errs []error
+	for _, l := range p.links[:len(p.Modes)] {
+		errs = append(errs, p.steer.Detach(l.Index))
+	}
+	for _, queues := range p.sockets {
+		for _, s := range queues {
+			errs = append(errs, s.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
