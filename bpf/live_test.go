@@ -22,12 +22,12 @@ type wire struct {
 	raw       int // packet socket
 }
 
-func newWire(t *testing.T) wire {
+func newWire(t *testing.T, queues int) wire {
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.NumRxQueues, attrs.NumTxQueues = "port0", 2, 2
+	attrs.Name, attrs.NumRxQueues, attrs.NumTxQueues = "port0", queues, queues
 	attrs.HardwareAddr = net.HardwareAddr(ourMAC)
-	check(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "gen0", PeerNumRxQueues: 2, PeerNumTxQueues: 2}))
+	check(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "gen0", PeerNumRxQueues: uint32(queues), PeerNumTxQueues: uint32(queues)}))
 	for _, name := range []string{"port0", "gen0"} {
 		check(t, os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0o644))
 		l, err := netlink.LinkByName(name)
@@ -84,7 +84,7 @@ func counts(s *bpf.Steer) func(row int) (bpf.Counts, error) {
 
 func TestLiveNativeVeth(t *testing.T) {
 	isolate(t)
-	w := newWire(t)
+	w := newWire(t, 2)
 	s := load(t, bpf.Options{})
 	fill(t, s)
 	mode, err := s.Attach(w.port.Index, w.config(bpf.Auto))
@@ -142,16 +142,20 @@ func TestLiveNativeVeth(t *testing.T) {
 	}
 }
 
+// Queue 64 of a port has no place of its own: it must not use the next port's.
 func TestSocketsAreKeyedByPortAndQueue(t *testing.T) {
 	isolate(t)
-	w := newWire(t)
+	w := newWire(t, bpf.MaxQueues+1)
 	s := load(t, generous)
 	fill(t, s)
 	_, err := s.Attach(w.port.Index, w.config(bpf.Native))
 	check(t, err)
-	bind(t, s, w.port.Index, portRow, 1)
+	xsk := bind(t, s, w.port.Index, portRow, 1)
+	check(t, s.RegisterSocket(portRow+1, 0, xsk.FD()))
 	known := eth4(v4{dst: local4, proto: protoESP}, esp(knownSPI))
-	for queue, want := range []bpf.Reason{bpf.PassESPNoSocket, bpf.RedirectESP} {
+	for queue, want := range map[int]bpf.Reason{
+		0: bpf.PassESPNoSocket, 1: bpf.RedirectESP, bpf.MaxQueues - 1: bpf.PassESPNoSocket, bpf.MaxQueues: bpf.PassESPNoSocket,
+	} {
 		if _, got := steerFrom(t, s, known, w.port.Index, queue); got != want {
 			t.Errorf("queue %d: %s, want %s", queue, got, want)
 		}
@@ -203,7 +207,7 @@ func bareSocket(t *testing.T, ifindex int) int {
 
 func TestModes(t *testing.T) {
 	isolate(t)
-	w := newWire(t)
+	w := newWire(t, 2)
 	s, other := load(t, bpf.Options{}), load(t, bpf.Options{})
 
 	mode, err := s.Attach(w.port.Index, w.config(bpf.Generic))
@@ -235,7 +239,7 @@ func TestModes(t *testing.T) {
 // Unpinned, a killed process leaves nothing behind.
 func TestCrashUnpinned(t *testing.T) {
 	isolate(t)
-	w := newWire(t)
+	w := newWire(t, 2)
 	dead, err := bpf.Load(bpf.Options{})
 	check(t, err)
 	_, err = dead.Attach(w.port.Index, w.config(bpf.Native))
@@ -253,7 +257,7 @@ func TestCrashUnpinned(t *testing.T) {
 // Pinned, a killed process's program stays fail-closed until the next takes over.
 func TestCrashPinned(t *testing.T) {
 	isolate(t)
-	w := newWire(t)
+	w := newWire(t, 2)
 	opts := bpf.Options{PinDir: bpffs(t)}
 	dead, err := bpf.Load(opts)
 	check(t, err)
@@ -290,7 +294,7 @@ func TestCrashPinned(t *testing.T) {
 // What the configuration no longer names is swept; what cannot be taken over is replaced.
 func TestStalePins(t *testing.T) {
 	isolate(t)
-	w := newWire(t)
+	w := newWire(t, 2)
 	opts := bpf.Options{PinDir: bpffs(t)}
 	for _, mode := range []bpf.Mode{bpf.Native, bpf.Generic} {
 		dead, err := bpf.Load(opts)

@@ -86,6 +86,14 @@ func TestPrefixesAreShared(t *testing.T) {
 	check(t, s.AddPrefix(netip.PrefixFrom(inside4, 32)))
 	check(t, s.DeletePrefix(netip.MustParsePrefix("0.0.0.0/0")))
 	expect("host route", bpf.RedirectProtected)
+	check(t, s.DeletePrefix(netip.MustParsePrefix("::/0")))
+	check(t, s.DeletePrefix(prefix6))
+	check(t, s.AddPrefix(netip.PrefixFrom(inside6, 127)))
+	for dst, want := range map[netip.Addr]bpf.Reason{inside6: bpf.RedirectProtected, inside6.Prev(): bpf.PassNoPrefix} {
+		if _, got := steer(t, s, eth6(v6{dst: dst}, nil)); got != want {
+			t.Errorf("v6 /127, %s: %s, want %s", dst, got, want)
+		}
+	}
 	if err := s.AddPrefix(netip.Prefix{}); err == nil {
 		t.Error("zero prefix taken")
 	}
