@@ -74,8 +74,8 @@ func (s *Selector) matchesPort(proto uint8, port uint16) bool {
 	return s.FirstPort <= port && port <= s.LastPort
 }
 
-func (s *Selector) isAnyPort() bool { return s.FirstPort == 0 && s.LastPort == maxPort }
-func (s *Selector) isOpaque() bool  { return s.FirstPort == opaqueLow && s.LastPort == opaqueHigh }
+func (s Selector) isAnyPort() bool { return s.FirstPort == 0 && s.LastPort == maxPort }
+func (s Selector) isOpaque() bool  { return s.FirstPort == opaqueLow && s.LastPort == opaqueHigh }
 
 func isICMP(proto uint8) bool { return proto == protoICMP || proto == protoICMPv6 }
 
