@@ -50,15 +50,15 @@ func (k *modpKE) Format(f fmt.State, _ rune) { io.WriteString(f, k.group.String(
 
 func (k *modpKE) Public() []byte { return k.public }
 
-// Shared is as long as the prime: "prepending zero bits ... if necessary" to
-// the public values (RFC 7296 §3.4) and g^ir (§2.14).
+// Shared is as long as the prime, with zeros in front if necessary (RFC 7296
+// §2.14), and so must the public values be (§3.4).
 func (k *modpKE) Shared(peer []byte) (Secret, error) {
 	if len(peer) != k.modulus.Size() {
 		return nil, fmt.Errorf("peer's %v public value has %d octets instead of %d", k.group, len(peer), k.modulus.Size())
 	}
 	y, err := bigmod.NewNat().SetBytes(peer, k.modulus)
 	if err != nil || y.IsZero() == 1 || y.IsOne() == 1 || y.IsMinusOne(k.modulus) == 1 {
-		// "check that 1 < r < p-1", RFC 6989 §2.1.
+		// RFC 6989 §2.1: the test for groups over a safe prime.
 		return nil, fmt.Errorf("peer's %v public value: %w", k.group, errPublicRange)
 	}
 	return bigmod.NewNat().Exp(y, k.exponent, k.modulus).Bytes(k.modulus), nil

@@ -99,8 +99,9 @@ func (p Proposal) difference(w wire.Proposal) (field string, rank int) {
 		}
 	}
 	for _, t := range w.Transforms {
-		// "If the responder encounters a Transform Type it does not understand ...
-		// it MUST reject the proposal" in the sense of RFC 7296 §3.3.6.
+		// With "a Transform Type it does not understand, or a proposal that is
+		// missing a mandatory Transform Type, it MUST consider this proposal
+		// unacceptable" (RFC 7296 §3.3.6).
 		if _, known := p.transform(t.Type); !known {
 			return t.Type.String(), int(wire.TransformADDKE1)
 		}
@@ -124,8 +125,7 @@ func (p Proposal) holds(t wire.TransformType, transforms []wire.Transform) bool 
 		}
 		found = true
 	}
-	// NONE may be said by silence, and a peer that does not speak of ESN has none.
-	return !found && want.ID == 0 && t != wire.TransformEncryption
+	return !found && optional(want)
 }
 
 func equalAttribute(a, b wire.Attribute) bool {
@@ -133,22 +133,22 @@ func equalAttribute(a, b wire.Attribute) bool {
 }
 
 // Answer is the responder's SA payload: chosen, under the number of the
-// proposal it was found in, with one transform of each type that one holds
-// (RFC 7296 §3.3) and our own SPI.
+// proposal it was found in, with one transform of each type that one holds, in
+// its order (RFC 7296 §3.3), and our own SPI.
 func Answer(chosen Proposal, offered wire.Proposal, spi []byte) wire.SA {
 	w := wire.Proposal{Number: offered.Number, Protocol: chosen.Protocol, SPI: spi}
-	for t := wire.TransformEncryption; t <= wire.TransformESN; t++ {
-		asked := slices.ContainsFunc(offered.Transforms, func(o wire.Transform) bool { return o.Type == t })
-		if transform, ok := chosen.transform(t); ok && asked {
+	for _, o := range offered.Transforms {
+		transform, ok := chosen.transform(o.Type)
+		if ok && !slices.ContainsFunc(w.Transforms, func(t wire.Transform) bool { return t.Type == o.Type }) {
 			w.Transforms = append(w.Transforms, transform)
 		}
 	}
 	return wire.SA{Proposals: []wire.Proposal{w}}
 }
 
-// Confirm checks, as the initiator, the answer to Offer(ours, ...): "the
-// initiator MUST verify that the accepted offer is consistent with one of its
-// proposals" (RFC 7296 §2.7). The error is a *Mismatch.
+// Confirm checks, as the initiator, the answer to Offer(ours, ...): it "MUST
+// check that the accepted offer is consistent with one of its proposals, and if
+// not MUST terminate the exchange" (RFC 7296 §3.3.6). The error is a *Mismatch.
 func Confirm(ours []Proposal, answer wire.SA) (Proposal, wire.Proposal, error) {
 	m := &Mismatch{Field: "number of proposals", Answer: true}
 	for _, p := range ours {
@@ -254,8 +254,9 @@ func InvalidKE(group wire.Group) wire.Notify {
 	return wire.Notify{Type: wire.NotifyInvalidKEPayload, Data: binary.BigEndian.AppendUint16(nil, uint16(group))}
 }
 
-// InvalidKEGroup is the group that an INVALID_KE_PAYLOAD asks for. It must be
-// one that was offered: use Proposals' groups to check (RFC 7296 §1.2).
+// InvalidKEGroup is the group that an INVALID_KE_PAYLOAD asks for. The caller
+// checks that it is one it offered, and another than it sent: else anybody on
+// the path could choose the weakest, or keep it trying (RFC 7296 §1.2).
 func InvalidKEGroup(n wire.Notify) (wire.Group, error) {
 	if len(n.Data) != 2 {
 		return wire.GroupNone, fmt.Errorf("%v with %d octets instead of a group", n.Type, len(n.Data))

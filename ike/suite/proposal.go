@@ -228,9 +228,9 @@ func (p Proposal) WithoutKE() Proposal {
 	return p
 }
 
-// StripKE is what is offered or accepted for the child SA of IKE_AUTH: "the SA
-// payloads in the IKE_AUTH exchange cannot contain Transform Type 4 with any
-// value other than NONE" (RFC 7296 §1.2). What became equal is left out.
+// StripKE is what is offered or accepted for the child SA of IKE_AUTH, where no
+// KE payload exists and "SA payloads ... cannot contain Transform Type 4" other
+// than NONE (RFC 7296 §1.2). What became equal is left out.
 func StripKE(proposals []Proposal) []Proposal {
 	var list []Proposal
 	for _, p := range proposals {

@@ -18,7 +18,9 @@ import (
 
 // NewProtector makes the protection of an IKE SA's messages. initiator says
 // that we are the original initiator of the IKE SA. rand gives the
-// initialization vectors of CBC; combined modes count theirs instead.
+// initialization vectors of CBC; combined modes count theirs instead. The
+// protector is for one goroutine, and for one IKE SA: a second one from the same
+// keys would repeat nonces.
 func NewProtector(p Proposal, keys *IKEKeys, initiator bool, rand io.Reader) (wire.Protector, error) {
 	e, ok := findEncryption(p.Encryption, p.KeyBits)
 	if !ok {
@@ -168,7 +170,8 @@ func (s *separate) BlockSize() int { return aes.BlockSize }
 
 func (s *separate) Overhead() int { return aes.BlockSize + s.icv }
 
-// Seal takes the IV from rand, since it "MUST be unpredictable" (RFC 3602 §3).
+// Seal takes the IV from rand: "Senders MUST select a new unpredictable IV for
+// every message" (RFC 7296 §3.14).
 func (s *separate) Seal(dst, aad, plaintext []byte) ([]byte, error) {
 	if len(plaintext)%aes.BlockSize != 0 {
 		return nil, errors.New("plaintext is not whole blocks")
