@@ -54,7 +54,7 @@ func headerCases(t testing.TB) map[string]struct {
 		"ICMP echo":       {serialize(t, ip4(layers.IPProtocolICMPv4), echo), v4(packet.Header{Protocol: 1, SrcPort: 0x0800, DstPort: 0x0800, Length: 28, Payload: 20})},
 		"ICMPv6":          {over6(t, layers.IPProtocolICMPv6, echo6, 4), v6(packet.Header{Protocol: 58, SrcPort: 0x0104, DstPort: 0x0104, Length: 48, Payload: 40})},
 		"ESP":             {serialize(t, ip4(layers.IPProtocolESP), body(3)), v4(packet.Header{Protocol: 50, Length: 23, Payload: 20})},
-		"IPv4 options":    {options4(t, []byte{7, 7, 4, 0, 0, 0, 0, 0}, ports), packet.Header{Src: a4, Dst: b4, Version: 4, TTL: 64, Protocol: 17, SrcPort: 1000, DstPort: 2000, Length: 36, Payload: 28}},
+		"IPv4 options":    {options4([]byte{7, 7, 4, 0, 0, 0, 0, 0}, ports), packet.Header{Src: a4, Dst: b4, Version: 4, TTL: 64, Protocol: 17, SrcPort: 1000, DstPort: 2000, Length: 36, Payload: 28}},
 		"first fragment":  {frag4(udp4, 0, true), fragged},
 		"later fragment":  {frag4(udp4, 1480, false), later},
 		"two extensions":  {extended(0, hopDest, ports), v6ext(packet.Header{Protocol: 17, SrcPort: 1000, DstPort: 2000, Length: 72, Payload: 64})},

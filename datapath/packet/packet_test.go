@@ -20,6 +20,12 @@ var (
 	b6 = netip.MustParseAddr("2001:db8::8")
 )
 
+// fataler is what a test and a rapid property have in common.
+type fataler interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
 // serialize lets gopacket write layers with its own lengths and checksums.
 func serialize(t testing.TB, ls ...gopacket.SerializableLayer) []byte {
 	t.Helper()
@@ -111,8 +117,7 @@ func frag4(ip []byte, offset uint16, more bool) []byte {
 	return b
 }
 
-func options4(t testing.TB, options []byte, payload []byte) []byte {
-	t.Helper()
+func options4(options []byte, payload []byte) []byte {
 	b := make([]byte, 20+len(options)+len(payload))
 	b[0], b[8], b[9] = 0x40|byte(5+len(options)/4), 64, packet.UDP
 	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
