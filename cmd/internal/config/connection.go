@@ -7,6 +7,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"spindle/ike/session"
+	"spindle/ike/suite"
 )
 
 // forever is the upper bound of durations that have none of their own.
@@ -36,7 +37,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("local", func(n ast.Node) { local = d.local(n) }),
 		must("remote", func(n ast.Node) { remote = d.remote(n) }),
 		must("psk", func(n ast.Node) { c.PSK = d.psk(n) }),
-		may("ike", proposals(d, &c.IKE, "ike", parseIKE)),
+		may("ike", proposals(d, &c.IKE, "ike", suite.ParseIKE)),
 		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
 		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
 		may("invalid_spi_recovery", d.boolean(&c.InvalidSPIRecovery, "invalid_spi_recovery")),

@@ -14,11 +14,8 @@ var (
 	espDefaults = [...]string{"aes256gcm16", "aes128gcm16"}
 )
 
-func parseIKE(string) (suite.Proposal, error) { return suite.Proposal{}, nil }
-func parseESP(string) (suite.Proposal, error) { return suite.Proposal{}, nil }
-
-func defaultIKE() []suite.Proposal { return all(ikeDefaults[:], parseIKE) }
-func defaultESP() []suite.Proposal { return all(espDefaults[:], parseESP) }
+func defaultIKE() []suite.Proposal { return all(ikeDefaults[:], suite.ParseIKE) }
+func defaultESP() []suite.Proposal { return all(espDefaults[:], suite.ParseESP) }
 
 // all parses names that are known to be right; a test holds them to it.
 func all(names []string, parse func(string) (suite.Proposal, error)) []suite.Proposal {
@@ -35,7 +32,6 @@ func all(names []string, parse func(string) (suite.Proposal, error)) []suite.Pro
 func proposals(d *decoder, into *[]suite.Proposal, what string, parse func(string) (suite.Proposal, error)) func(ast.Node) {
 	return func(n ast.Node) {
 		*into = nil
-		var names []string
 		d.list(n, what, func(n ast.Node) {
 			s, ok := d.text(n, "a proposal in "+what)
 			if !ok {
@@ -44,11 +40,10 @@ func proposals(d *decoder, into *[]suite.Proposal, what string, parse func(strin
 			p, err := parse(s)
 			switch {
 			case err != nil:
-				d.refuse(n, "%s: %v", what, err)
-			case slices.Contains(names, s):
-				d.refuse(n, "%s names %s twice", what, s)
+				d.refuse(n, "%v", err)
+			case slices.Contains(*into, p):
+				d.refuse(n, "%s names %s twice", what, p)
 			default:
-				names = append(names, s)
 				*into = append(*into, p)
 			}
 		})
