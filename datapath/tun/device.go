@@ -18,6 +18,7 @@ type Device struct {
 	name  string
 	index int
 	nl    *netlink.Handle // bound to the network namespace of Open
+	ruled bool            // the rules and the table are ours to clear
 
 	routes sync.Mutex
 	once   sync.Once
@@ -89,7 +90,8 @@ func (d *Device) configure(mtu int) error {
 	if err := d.nl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set up: %w", err)
 	}
-	if err := d.clearStale(); err != nil {
+	d.ruled = true
+	if err := d.clearBypasses(); err != nil {
 		return err
 	}
 	return d.installRules()
@@ -129,7 +131,7 @@ func (d *Device) Close() error {
 	d.once.Do(func() {
 		d.routes.Lock()
 		defer d.routes.Unlock()
-		d.closed = errors.Join(d.removeRules(), d.clearStale(), d.file.Close())
+		d.closed = errors.Join(d.removeTable(), d.file.Close())
 		d.nl.Close()
 	})
 	return d.closed

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,20 @@ func enter(t *testing.T) {
 		addr.Flags = unix.IFA_F_NODAD // usable at once
 		must(t, netlink.AddrAdd(lo, addr))
 	}
+	waitForLocal6(t)
+}
+
+// waitForLocal6: the kernel makes an IPv6 address local from a work queue.
+func waitForLocal6(t *testing.T) {
+	t.Helper()
+	for range 400 {
+		local := ip(t, "-6", "route", "show", "table", "local")
+		if slices.ContainsFunc(local, func(r string) bool { return strings.HasPrefix(r, "local 2001:db8:6::6 ") }) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("the address does not become local")
 }
 
 func must(t *testing.T, err error) {
@@ -110,29 +125,57 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// A strict reverse path filter of the host does not stop what was decrypted,
-// although no route leads back.
+// A reverse path filter of the host does not stop what was decrypted. Without
+// one, no route back is needed either.
 func TestReversePathFilterDoesNotStopTunnelTraffic(t *testing.T) {
-	enter(t)
-	must(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte("1"), 0))
-	d := open(t)
-	must(t, d.SetRoutes([]tun.Route{route("10.0.0.0/8", "")}))
-	dummy := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "other"}}
-	must(t, netlink.LinkAdd(dummy))
-	must(t, netlink.LinkSetUp(dummy))
-	must(t, d.SetRoutes([]tun.Route{route("10.0.0.0/8", ""), {Prefix: prefix("10.8.8.0/24"), Bypass: true}}))
-	addr, err := netlink.ParseAddr("10.8.8.1/24")
-	must(t, err)
-	must(t, netlink.AddrAdd(dummy, addr))
-	before := udpOrICMPIn(t)
-	_, err = d.Write(echo4())
-	must(t, err)
-	if got := udpOrICMPIn(t) - before; got != 1 {
-		t.Errorf("%d echo requests reached the stack, want 1", got)
+	for _, host := range []string{"0", "1", "2"} {
+		enter(t)
+		must(t, os.WriteFile("/proc/sys/net/ipv4/conf/all/rp_filter", []byte(host), 0))
+		addPort(t, "inside", "10.8.8.1/24")
+		d := open(t)
+		if host != "0" {
+			must(t, d.SetRoutes([]tun.Route{route("10.8.8.8/32", "10.6.6.6")}))
+		}
+		before := echosIn(t)
+		_, err := d.Write(echo4())
+		must(t, err)
+		if got := echosIn(t) - before; got != 1 {
+			t.Errorf("rp_filter %s: %d echo requests reached the stack, want 1", host, got)
+		}
 	}
 }
 
-func udpOrICMPIn(t *testing.T) int {
+// A packet for a neighbour that is not resolved yet is forwarded by the kernel,
+// also on a host that is no router.
+func TestKernelForwardsFromDevice(t *testing.T) {
+	enter(t)
+	addPort(t, "inside", "10.7.7.1/24")
+	d := open(t)
+	p := echo4()
+	copy(p[16:20], []byte{10, 7, 7, 7})
+	clear(p[10:12])
+	binary.BigEndian.PutUint16(p[10:], checksum(p[:20]))
+	_, err := d.Write(p)
+	must(t, err)
+	neighbours, err := netlink.NeighList(linkByName(t, "inside").Attrs().Index, netlink.FAMILY_V4)
+	must(t, err)
+	if len(neighbours) != 1 || neighbours[0].IP.String() != "10.7.7.7" {
+		t.Errorf("the kernel does not look for the neighbour: %v", neighbours)
+	}
+}
+
+// addPort adds an interface with an address, and nobody at the other end.
+func addPort(t *testing.T, name, address string) {
+	t.Helper()
+	must(t, netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "-far"}))
+	must(t, netlink.LinkSetUp(linkByName(t, name+"-far")))
+	must(t, netlink.LinkSetUp(linkByName(t, name)))
+	addr, err := netlink.ParseAddr(address)
+	must(t, err)
+	must(t, netlink.AddrAdd(linkByName(t, name), addr))
+}
+
+func echosIn(t *testing.T) int {
 	t.Helper()
 	b, err := os.ReadFile("/proc/thread-self/net/snmp")
 	must(t, err)

@@ -84,7 +84,7 @@ func byPrefix(routes []Route) (map[netip.Prefix]target, error) {
 }
 
 // present lists our routes as the kernel has them now: it drops routes by
-// itself, for instance when their source address goes.
+// itself, for instance when somebody sets the device down.
 func (d *Device) present() (map[netip.Prefix]target, error) {
 	have := map[netip.Prefix]target{}
 	filter := &netlink.Route{Table: Table, Protocol: owner}
@@ -132,9 +132,9 @@ func (d *Device) removeRoute(prefix netip.Prefix, to target) error {
 	return nil
 }
 
-// clearStale removes what does not disappear with a device: bypass routes have
-// none.
-func (d *Device) clearStale() error {
+// clearBypasses removes what does not disappear with a device: ours on Close,
+// those of a process that was killed on Open.
+func (d *Device) clearBypasses() error {
 	have, err := d.present()
 	errs := []error{err}
 	for prefix, to := range have {
@@ -157,14 +157,17 @@ func describe(prefix netip.Prefix, to target) string {
 
 // prefixOf converts a destination; none is the default route.
 func prefixOf(dst *net.IPNet, family int) (netip.Prefix, bool) {
-	if dst == nil {
-		if family == unix.AF_INET {
-			return netip.PrefixFrom(netip.IPv4Unspecified(), 0), true
-		}
-		return netip.PrefixFrom(netip.IPv6Unspecified(), 0), true
+	addr, bits := netip.IPv6Unspecified(), 0
+	if dst != nil {
+		bits, _ = dst.Mask.Size()
+		addr = addrOf(dst.IP)
 	}
-	bits, _ := dst.Mask.Size()
-	addr := addrOf(dst.IP)
+	if family == unix.AF_INET {
+		addr = addr.Unmap() // 0.0.0.0/0 comes in 16 bytes
+		if dst == nil {
+			addr = netip.IPv4Unspecified()
+		}
+	}
 	return netip.PrefixFrom(addr, bits), addr.IsValid()
 }
 

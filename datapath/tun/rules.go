@@ -49,6 +49,15 @@ func (d *Device) installRules() error {
 	return nil
 }
 
+// removeTable clears away the rules and what stands in the table without a
+// device; unless Open did not get that far, for then they may be another's.
+func (d *Device) removeTable() error {
+	if !d.ruled {
+		return nil
+	}
+	return errors.Join(d.removeRules(), d.clearBypasses())
+}
+
 // removeRules removes every rule of ours.
 func (d *Device) removeRules() error {
 	var errs []error

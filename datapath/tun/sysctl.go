@@ -28,18 +28,22 @@ func (d *Device) quietIPv6(link netlink.Link) error {
 }
 
 // applySysctls sets what the kernel must do with packets from the device, and
-// for this device only. They were decrypted and matched their SA's selectors,
-// so the reverse path filter adds nothing; and those for a neighbour that is
-// not resolved yet must be forwarded although the host as a whole may not be a
-// router. (IPv6 forwarding has no such switch: it is the host's.)
+// for this device only.
+//
+// They were decrypted and matched their SA's selectors, so the reverse path
+// filter adds nothing. The kernel takes the larger of the device's value and
+// that of conf/all (Documentation/networking/ip-sysctl.rst), so where the host
+// filters, a packet passes only if the route to its source leads back into the
+// device, also in loose mode, because the device has no address
+// (__fib_validate_source in net/ipv4/fib_frontend.c). SetRoutes sees to that.
+//
+// Packets for a neighbour that is not resolved yet must be forwarded although
+// the host as a whole may not be a router. (IPv6 forwarding has no such
+// switch: it is the host's.)
 func applySysctls(name string) error {
-	rpFilter, err := reversePathFilter()
-	if err != nil {
-		return err
-	}
 	device := filepath.Join("/proc/sys/net/ipv4/conf", name)
 	for _, s := range []struct{ key, value string }{
-		{"rp_filter", rpFilter},
+		{"rp_filter", "0"},
 		{"forwarding", "1"},
 		{"send_redirects", "0"},
 	} {
@@ -48,17 +52,6 @@ func applySysctls(name string) error {
 		}
 	}
 	return nil
-}
-
-// reversePathFilter chooses 0 (off) where that has an effect. The kernel takes
-// the larger of the device's value and conf/all's, so where the host is strict
-// (1), only loose (2) relaxes that (Documentation/networking/ip-sysctl.rst).
-func reversePathFilter() (string, error) {
-	all, err := readSysctl("/proc/sys/net/ipv4/conf/all/rp_filter")
-	if err != nil || all == "0" {
-		return "0", err
-	}
-	return "2", nil
 }
 
 func setSysctl(path, value string) error {
