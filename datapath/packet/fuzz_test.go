@@ -19,7 +19,13 @@ func FuzzParseIP(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h := packet.Header{ID: 77}
-		if v := h.ParseIP(b); v != packet.Pass {
+		v := h.ParseIP(b)
+		if v == packet.DropChecksum { // no mutation finds a right one
+			b = bytes.Clone(b)
+			packet.SetIPv4Checksum(b)
+			v = h.ParseIP(b)
+		}
+		if v != packet.Pass {
 			if h != (packet.Header{ID: 77}) {
 				t.Fatalf("%v, but the header was written", v)
 			}
