@@ -90,8 +90,8 @@ func (s *Suite) overhead() int { return HeaderLen + s.IVLen + trailerLen + s.ICV
 // bytes, so that the ciphertext ends aligned (RFC 4303 §2.4).
 func (s *Suite) padding(n int) int { return -(n + trailerLen) & (s.Align - 1) }
 
-// Parts of an ESP packet that no suite changes.
-const (
-	HeaderLen  = 8 // SPI, sequence number
-	trailerLen = 2 // pad length, next header
-)
+// HeaderLen is the length of the SPI and the sequence number, which every ESP
+// packet starts with.
+const HeaderLen = 8
+
+const trailerLen = 2 // pad length, next header
