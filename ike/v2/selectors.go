@@ -1,8 +1,12 @@
 package v2
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
+	"spindle/ike/wire"
 	"spindle/sadb"
 )
 
@@ -80,12 +84,12 @@ func intersect(a, b sadb.Selector) (sadb.Selector, bool) {
 // intersectPorts knows that OPAQUE (65535..0) is a range of its own, which only
 // "any" takes in (RFC 4301 §4.4.1.1: "the ANY value also matches OPAQUE").
 func intersectPorts(a, b sadb.Selector) (first, last uint16, ok bool) {
-	any := func(s sadb.Selector) bool { return s.FirstPort == 0 && s.LastPort == 65535 }
+	whole := func(s sadb.Selector) bool { return s.FirstPort == 0 && s.LastPort == 65535 }
 	opaque := func(s sadb.Selector) bool { return s.FirstPort > s.LastPort }
 	switch {
-	case any(a):
+	case whole(a):
 		return b.FirstPort, b.LastPort, true
-	case any(b):
+	case whole(b):
 		return a.FirstPort, a.LastPort, true
 	case opaque(a) || opaque(b):
 		return a.FirstPort, a.LastPort, opaque(a) && opaque(b)
@@ -112,3 +116,83 @@ const (
 	protocolTCP = 6
 	protocolUDP = 17
 )
+
+// toWire writes selectors for a TS payload.
+func toWire(list []sadb.Selector) []wire.TrafficSelector {
+	var selectors []wire.TrafficSelector
+	for _, s := range list {
+		t := wire.TSIPv4AddrRange
+		if s.First.Is6() {
+			t = wire.TSIPv6AddrRange
+		}
+		selectors = append(selectors, wire.TrafficSelector{
+			Type: t, Protocol: s.Protocol, StartPort: s.FirstPort, EndPort: s.LastPort, Start: s.First, End: s.Last,
+		})
+	}
+	return selectors
+}
+
+// fromWire reads those selectors of a TS payload that are of a known type. One
+// with an empty port range that is not OPAQUE matches nothing.
+func fromWire(list []wire.TrafficSelector) []sadb.Selector {
+	var selectors []sadb.Selector
+	for _, t := range list {
+		opaque := t.StartPort == 65535 && t.EndPort == 0
+		if !t.Start.IsValid() || !t.End.IsValid() || t.StartPort > t.EndPort && !opaque {
+			continue
+		}
+		selectors = append(selectors, sadb.Selector{
+			First: t.Start, Last: t.End, Protocol: t.Protocol, FirstPort: t.StartPort, LastPort: t.EndPort,
+		})
+	}
+	return selectors
+}
+
+// formatSelectors writes selectors for the operator: "10.1.0.0/24 10.2.0.1/32[6/443]".
+func formatSelectors(list []sadb.Selector) string {
+	if len(list) == 0 {
+		return "nothing"
+	}
+	words := make([]string, len(list))
+	for i, s := range list {
+		words[i] = formatRange(s.First, s.Last)
+		if s.Protocol != 0 || s.FirstPort != 0 || s.LastPort != 65535 {
+			words[i] += fmt.Sprintf("[%d/%s]", s.Protocol, formatPorts(s.FirstPort, s.LastPort))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func formatRange(first, last netip.Addr) string {
+	for bits := first.BitLen(); bits >= 0; bits-- {
+		prefix, err := first.Prefix(bits)
+		if err != nil || prefix.Addr() != first {
+			break
+		}
+		if lastOf(prefix) == last {
+			return prefix.String()
+		}
+	}
+	return first.String() + "-" + last.String()
+}
+
+func lastOf(prefix netip.Prefix) netip.Addr {
+	b := prefix.Addr().AsSlice()
+	for i := prefix.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	addr, _ := netip.AddrFromSlice(b)
+	return addr
+}
+
+func formatPorts(first, last uint16) string {
+	switch {
+	case first == 0 && last == 65535:
+		return "any"
+	case first > last:
+		return "opaque"
+	case first == last:
+		return fmt.Sprint(first)
+	}
+	return fmt.Sprintf("%d-%d", first, last)
+}

@@ -1,6 +1,9 @@
 package v2
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // State is where an IKE SA stands.
 type State uint8
@@ -13,11 +16,13 @@ const (
 	Established               // both ends proved who they are
 	Replaced                  // rekeyed: its children moved on, it waits for its Delete
 	Deleting                  // our Delete is out
+	Closed                    // refused or deleted: only repeats its last answer, for a moment
 	Dead                      // nothing more comes from it
 )
 
 func (s State) String() string {
-	return [...]string{"idle", "init-sent", "half-open", "auth-sent", "established", "replaced", "deleting", "dead"}[s]
+	return [...]string{"idle", "init-sent", "half-open", "auth-sent", "established",
+		"replaced", "deleting", "closed", "dead"}[s]
 }
 
 // next is every move there is. Whatever is not in it is a mistake of ours.
@@ -28,14 +33,16 @@ func (s State) next() []State {
 	case InitSent:
 		return []State{AuthSent, Dead}
 	case InitAnswered:
-		return []State{Established, Dead}
+		return []State{Established, Closed, Dead}
 	case AuthSent:
 		return []State{Established, Dead}
 	case Established:
-		return []State{Replaced, Deleting, Dead}
+		return []State{Replaced, Deleting, Closed, Dead}
 	case Replaced:
-		return []State{Deleting, Dead}
+		return []State{Deleting, Closed, Dead}
 	case Deleting:
+		return []State{Closed, Dead}
+	case Closed:
 		return []State{Dead}
 	}
 	return nil
@@ -43,10 +50,8 @@ func (s State) next() []State {
 
 // to moves from one state to another, or says that there is no such move.
 func (s State) to(next State) (State, error) {
-	for _, allowed := range s.next() {
-		if allowed == next {
-			return next, nil
-		}
+	if !slices.Contains(s.next(), next) {
+		return s, fmt.Errorf("illegal move from %s to %s", s, next)
 	}
-	return s, fmt.Errorf("illegal move from %s to %s", s, next)
+	return next, nil
 }

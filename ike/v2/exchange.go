@@ -1,0 +1,267 @@
+package v2
+
+import (
+	"crypto/sha256"
+	"errors"
+	"log/slog"
+	"time"
+
+	"spindle/ike/session"
+	"spindle/ike/wire"
+)
+
+// request is an exchange of ours that waits for its answer. There is one at a
+// time: we never ask for a window beyond 1 (RFC 7296 §2.3).
+type request struct {
+	exchange       wire.ExchangeType
+	id             uint32
+	data           []byte
+	retransmission session.Retransmission
+	answer         func(now time.Time, m wire.Message)
+}
+
+// answered is the peer's last request and our answer, which is all that a
+// window of 1 asks us to remember: RFC 7296 §2.1, "the responder MUST remember
+// each response until it receives a request whose sequence number is larger".
+type answered struct {
+	digest   [sha256.Size]byte
+	response []byte
+}
+
+// Receive takes a message that carries our SPI. What does not authenticate
+// changes nothing.
+func (s *SA) Receive(now time.Time, d session.Datagram, h wire.Header) {
+	switch {
+	case s.state == Dead || h.Initiator() == s.initiator:
+		// A message of our own direction was reflected to us.
+	case h.Exchange == wire.ExchangeIKESAInit:
+		s.receiveInit(now, d, h)
+	case h.InitiatorSPI != s.spiI || h.ResponderSPI != s.spiR || s.protect == nil:
+	case h.Response():
+		s.receiveResponse(now, d, h)
+	default:
+		s.receiveRequest(now, d, h)
+	}
+	s.pump(now)
+}
+
+// receiveRequest handles a request by its place in the window (RFC 7296 §2.3).
+func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
+	if h.MessageID+1 == s.expectID {
+		s.repeat(d)
+		return
+	}
+	if h.MessageID != s.expectID || !s.accepts(h.Exchange) {
+		return
+	}
+	m, err := wire.OpenEncrypted(d.Data, s.protect)
+	if errors.Is(err, wire.ErrUnauthenticated) {
+		s.stray(now, d, err)
+		return
+	}
+	s.expectID++
+	s.answered = answered{digest: sha256.Sum256(d.Data)}
+	s.follow(d)
+	s.trace("in", m)
+	if err != nil {
+		s.audit(slog.LevelWarn, "malformed request", slog.String("error", err.Error()))
+		s.respond(d, m, refuseSyntax(err))
+		return
+	}
+	switch h.Exchange {
+	case wire.ExchangeIKEAuth:
+		s.answerAuth(now, d, m)
+	case wire.ExchangeCreateChildSA:
+		s.answerCreateChild(now, d, m)
+	case wire.ExchangeInformational:
+		s.answerInformational(now, d, m)
+	}
+}
+
+// accepts says which exchanges a peer may start in which state.
+func (s *SA) accepts(exchange wire.ExchangeType) bool {
+	switch exchange {
+	case wire.ExchangeIKEAuth:
+		return s.state == InitAnswered
+	case wire.ExchangeCreateChildSA:
+		return s.state == Established || s.state == Replaced || s.state == Deleting
+	case wire.ExchangeInformational:
+		return s.state == Established || s.state == Replaced || s.state == Deleting
+	}
+	return false
+}
+
+// repeat answers a retransmission. Only the very octets of the request count:
+// RFC 7296 §2.1, "a retransmission MUST be bitwise identical"; so nobody else
+// can make us send, and it costs no decryption.
+func (s *SA) repeat(d session.Datagram) {
+	if s.answered.response != nil && sha256.Sum256(d.Data) == s.answered.digest {
+		s.env.Out.Put(session.Send{Local: d.Local, Remote: d.Remote, Data: s.answered.response})
+	}
+}
+
+// receiveResponse takes the answer to our one outstanding request.
+func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
+	r := s.request
+	if r == nil || h.MessageID != r.id || h.Exchange != r.exchange {
+		return
+	}
+	m, err := wire.OpenEncrypted(d.Data, s.protect)
+	if errors.Is(err, wire.ErrUnauthenticated) {
+		s.stray(now, d, err)
+		return
+	}
+	s.request = nil
+	s.follow(d)
+	s.trace("in", m)
+	if err != nil {
+		s.fail(now, "malformed response to "+r.exchange.String()+": "+err.Error())
+		return
+	}
+	r.answer(now, m)
+}
+
+// send starts an exchange. The answer comes to the given function.
+func (s *SA) send(now time.Time, exchange wire.ExchangeType, payloads []wire.Payload, answer func(time.Time, wire.Message)) {
+	id := s.nextID
+	data := s.seal(exchange, 0, id, payloads)
+	if data == nil {
+		return
+	}
+	s.nextID++
+	s.request = &request{exchange: exchange, id: id, data: data, answer: answer}
+	s.request.retransmission.Start(now, session.DefaultSchedule())
+	s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: data})
+}
+
+// sendOnce starts an exchange whose answer does not matter any more.
+func (s *SA) sendOnce(exchange wire.ExchangeType, payloads ...wire.Payload) {
+	if s.protect == nil {
+		return
+	}
+	if data := s.seal(exchange, 0, s.nextID, payloads); data != nil {
+		s.nextID++
+		s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: data})
+	}
+}
+
+// respond answers a request, to where it came from (RFC 7296 §2.11).
+func (s *SA) respond(d session.Datagram, m wire.Message, payloads ...wire.Payload) {
+	data := s.seal(m.Header.Exchange, wire.FlagResponse, m.Header.MessageID, payloads)
+	if data == nil {
+		return
+	}
+	s.answered.response = data
+	s.env.Out.Put(session.Send{Local: d.Local, Remote: d.Remote, Data: data})
+}
+
+func (s *SA) seal(exchange wire.ExchangeType, flags wire.Flags, id uint32, payloads []wire.Payload) []byte {
+	h := s.header(exchange, flags, id)
+	data, err := wire.AppendEncrypted(nil, h, payloads, s.protect)
+	if err != nil {
+		s.internal(err)
+		return nil
+	}
+	s.trace("out", wire.Message{Header: h, Payloads: payloads})
+	return data
+}
+
+func (s *SA) header(exchange wire.ExchangeType, flags wire.Flags, id uint32) wire.Header {
+	if s.initiator {
+		flags |= wire.FlagInitiator
+	}
+	return wire.Header{InitiatorSPI: s.spiI, ResponderSPI: s.spiR,
+		Exchange: exchange, Flags: flags, MessageID: id}
+}
+
+// retransmit sends the outstanding request again, or gives the peer up.
+func (s *SA) retransmit(now time.Time) {
+	if s.request == nil {
+		return
+	}
+	again, dead := s.request.retransmission.Step(now)
+	if again {
+		s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: s.request.data})
+	}
+	if dead {
+		s.fail(now, "peer does not answer "+s.request.exchange.String())
+	}
+}
+
+// fail ends an IKE SA that cannot go on. Its children go first.
+func (s *SA) fail(now time.Time, reason string) {
+	switch s.state {
+	case Replaced, Deleting:
+		// Its successor lives, or nobody wants it any more.
+		s.free(now)
+		return
+	case Established:
+		s.audit(slog.LevelWarn, "tunnel down", slog.String("peer_id", s.peerID.String()), slog.String("reason", reason))
+	default:
+		s.audit(slog.LevelWarn, "negotiation failed", slog.String("reason", reason))
+	}
+	s.free(now)
+	if s.conn != nil {
+		s.env.Host.Failed(now, s.conn.Name, "", reason)
+	}
+}
+
+// follow keeps to where an authenticated peer behind a NAT speaks from:
+// RFC 7296 §2.23, a host not behind a NAT "SHOULD send all packets (including
+// retransmission packets) to the IP address and port from the last valid
+// authenticated packet from the other end".
+func (s *SA) follow(d session.Datagram) {
+	moved := s.remote != d.Remote && s.natRemote && !s.natLocal
+	if s.state == InitAnswered {
+		s.local, s.remote = d.Local, d.Remote
+		return
+	}
+	if !moved {
+		return
+	}
+	s.local, s.remote = d.Local, d.Remote
+	s.audit(slog.LevelInfo, "peer moved behind its NAT")
+	for _, c := range s.children {
+		if c.spare != nil {
+			c.spare.Local, c.spare.Remote = s.local, s.remote
+		}
+		s.env.Out.Put(session.UpdateSA{Pair: c.in, Local: s.local, Remote: s.remote, Encap: c.encap})
+	}
+}
+
+// stray notes a message that nobody proved to have sent.
+func (s *SA) stray(now time.Time, d session.Datagram, err error) {
+	if s.env.Host.MayLog(now) {
+		s.audit(slog.LevelInfo, "IKE message dropped",
+			slog.String("from", d.Remote.String()), slog.String("reason", err.Error()))
+	}
+}
+
+// trace shows one message without its data.
+func (s *SA) trace(direction string, m wire.Message) {
+	if s.env.Trace {
+		s.audit(slog.LevelDebug, "IKE message", slog.String("direction", direction), slog.String("message", m.String()))
+	}
+}
+
+// refuseSyntax is the answer to an authenticated request that cannot be parsed.
+func refuseSyntax(err error) wire.Notify {
+	var critical *wire.UnsupportedCriticalError
+	if errors.As(err, &critical) {
+		return wire.Notify{Type: wire.NotifyUnsupportedCriticalPayload, Data: []byte{byte(critical.Type)}}
+	}
+	return wire.Notify{Type: wire.NotifyInvalidSyntax}
+}
+
+// refusal is the first error notification of an answer. An unknown error counts:
+// RFC 7296 §3.10.1, "an implementation receiving a Notify payload with one of
+// these types that it does not recognize in a response MUST assume that the
+// corresponding request has failed entirely".
+func refusal(payloads []wire.Payload) (wire.Notify, bool) {
+	for _, p := range payloads {
+		if n, ok := p.(wire.Notify); ok && n.Type.IsError() {
+			return n, true
+		}
+	}
+	return wire.Notify{}, false
+}

@@ -1,0 +1,245 @@
+package v2
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"spindle/ike/session"
+	"spindle/ike/suite"
+	"spindle/ike/wire"
+	"spindle/sadb"
+)
+
+const (
+	halfOpenLife = 30 * time.Second // for a peer to follow IKE_SA_INIT with IKE_AUTH
+	closedLife   = 20 * time.Second // a closed IKE SA still answers retransmissions
+	replacedLife = 60 * time.Second // for the peer to delete an IKE SA that it rekeyed
+)
+
+// Host is what an IKE SA asks of the engine that runs it.
+type Host interface {
+	// Candidates lists the connections that a peer at remote may mean, best first.
+	Candidates(local, remote netip.Addr) []*session.Connection
+	// Adopt takes over an IKE SA that replaces another (RFC 7296 §1.3.2).
+	Adopt(now time.Time, s *SA)
+	// Alone reports whether the IKE SA is the only one with its peer.
+	Alone(s *SA) bool
+	// InitialContact says that the peer of this IKE SA holds no other with us.
+	InitialContact(now time.Time, s *SA)
+	// Own notes which IKE SA a child SA belongs to, nil when it is gone.
+	Own(pair sadb.SPI, s *SA)
+	// UnknownToPeer says that the peer does not hold an SPI that none of this
+	// IKE SA's children sends to.
+	UnknownToPeer(now time.Time, s *SA, spi sadb.SPI)
+	// Failed notes why what we negotiated is not up: a child SA, or with an
+	// empty child the IKE SA. It holds back the next attempt.
+	Failed(now time.Time, conn, child, reason string)
+	// Refused notes why a peer's negotiation was refused.
+	Refused(now time.Time, conn, reason string)
+	// Up notes that a child SA stands.
+	Up(conn, child string)
+	// MayLog and MayAnswer bound what strangers can make us log and send.
+	MayLog(now time.Time) bool
+	MayAnswer(now time.Time) bool
+}
+
+// Env is what all IKE SAs of an engine share.
+type Env struct {
+	Rand  io.Reader
+	SPIs  session.SPIs
+	SPD   *session.SPD
+	Out   *session.Outbox
+	Host  Host
+	Trace bool // one debug Audit for every message
+}
+
+// SA is one IKE SA. It is used by one goroutine.
+type SA struct {
+	env       *Env
+	state     State
+	initiator bool // we are the original initiator: it names keys and SPIs (RFC 7296 §2.2)
+
+	conn       *session.Connection // nil until the peer has said who it is
+	candidates []*session.Connection
+
+	local, remote       netip.AddrPort
+	natLocal, natRemote bool
+	spiI, spiR          wire.SPI
+	peerID              session.Identity
+
+	handshake *handshake // until IKE_AUTH is over
+	suite     suite.Proposal
+	keys      *suite.IKEKeys
+	protect   wire.Protector // nil until the keys are there
+
+	nextID   uint32 // of our next request
+	expectID uint32 // of the peer's next request
+	request  *request
+	answered answered // the peer's last request
+	tasks    []task
+	creating *session.Child // whose CREATE_CHILD_SA is the outstanding request
+	rekeying bool           // the outstanding request asks for our successor
+
+	children []*child
+
+	created  time.Time
+	softAt   time.Time // rekey
+	hardAt   time.Time // delete
+	expireAt time.Time // half open, closed or replaced for too long
+}
+
+// State is where the IKE SA stands.
+func (s *SA) State() State { return s.state }
+
+// Conn is the connection it belongs to, nil while that is not known.
+func (s *SA) Conn() *session.Connection { return s.conn }
+
+// Remote is where its peer is.
+func (s *SA) Remote() netip.AddrPort { return s.remote }
+
+// LocalSPI is the IKE SPI that we chose: the peer's messages carry it.
+func (s *SA) LocalSPI() wire.SPI {
+	if s.initiator {
+		return s.spiI
+	}
+	return s.spiR
+}
+
+// HalfOpen reports whether a peer that we know nothing about made us hold it.
+func (s *SA) HalfOpen() bool { return s.state == InitAnswered }
+
+// Deadline is when the IKE SA wants a Tick, zero for never.
+func (s *SA) Deadline() time.Time {
+	first := earliest(s.softAt, s.hardAt, s.expireAt)
+	if s.request != nil {
+		first = earliest(first, s.request.retransmission.Due())
+	}
+	for _, c := range s.children {
+		first = earliest(first, c.deadline())
+	}
+	return first
+}
+
+// Tick does what has become due.
+func (s *SA) Tick(now time.Time) {
+	s.retransmit(now)
+	if passed(now, s.expireAt) {
+		s.expire(now)
+	}
+	if passed(now, s.hardAt) && s.state == Established {
+		s.audit(slog.LevelWarn, "IKE SA expired")
+		s.closeNow(now)
+	}
+	if passed(now, s.softAt) {
+		s.softAt = time.Time{}
+		s.push(now, task{kind: taskRekeyIKE})
+	}
+	for _, c := range append([]*child(nil), s.children...) {
+		s.tickChild(now, c)
+	}
+	s.pump(now)
+}
+
+// expire ends what waited too long for its peer.
+func (s *SA) expire(now time.Time) {
+	s.expireAt = time.Time{}
+	if s.state == InitAnswered {
+		s.audit(slog.LevelInfo, "half-open IKE SA timed out")
+	}
+	s.free(now)
+}
+
+// move changes the state. An illegal move is a mistake of ours: it is said
+// aloud and does not happen.
+func (s *SA) move(next State) {
+	state, err := s.state.to(next)
+	if err != nil {
+		s.internal(err)
+		return
+	}
+	s.state = state
+}
+
+// free forgets everything about the IKE SA. Its children go with it.
+func (s *SA) free(now time.Time) {
+	if s.state == Dead {
+		return
+	}
+	s.dropChildren()
+	s.request, s.tasks, s.handshake = nil, nil, nil
+	s.softAt, s.hardAt, s.expireAt = time.Time{}, time.Time{}, time.Time{}
+	s.wipe()
+	s.move(Dead)
+}
+
+// close forgets everything but the answer to the peer's last request, in case
+// that one gets lost.
+func (s *SA) close(now time.Time) {
+	s.dropChildren()
+	s.request, s.tasks, s.handshake = nil, nil, nil
+	s.softAt, s.hardAt = time.Time{}, time.Time{}
+	s.expireAt = now.Add(closedLife)
+	s.wipe()
+	s.move(Closed)
+}
+
+// wipe overwrites the keys.
+func (s *SA) wipe() {
+	if s.keys != nil {
+		s.keys.Wipe()
+	}
+	s.keys, s.protect = nil, nil
+}
+
+func (s *SA) dropChildren() {
+	for len(s.children) > 0 {
+		s.remove(s.children[0])
+	}
+}
+
+// encap reports whether ESP goes through UDP: RFC 7296 §2.23, whenever either
+// end found a NAT between them.
+func (s *SA) encap() bool { return s.natLocal || s.natRemote }
+
+// attrs name the IKE SA in the operator's log.
+func (s *SA) attrs() []slog.Attr {
+	var list []slog.Attr
+	if s.conn != nil {
+		list = append(list, slog.String("conn", s.conn.Name))
+	}
+	return append(list, slog.String("peer", s.remote.String()))
+}
+
+func (s *SA) audit(level slog.Level, event string, attrs ...slog.Attr) {
+	s.env.Out.Audit(level, event, append(s.attrs(), attrs...)...)
+}
+
+// internal reports a fault that is ours and not the peer's.
+func (s *SA) internal(err error) {
+	s.audit(slog.LevelError, "internal fault", slog.String("error", err.Error()))
+}
+
+// newSPI draws an IKE SPI: RFC 7296 §2.6, "each endpoint chooses one of the two
+// SPIs and MUST choose them so as to be unique identifiers of an IKE SA"; zero
+// is none. 64 random bits are unique.
+func (e *Env) newSPI() (wire.SPI, error) {
+	var b [8]byte
+	if _, err := io.ReadFull(e.Rand, b[:]); err != nil {
+		return 0, fmt.Errorf("draw IKE SPI: %w", err)
+	}
+	return wire.SPI(binary.BigEndian.Uint64(b[:]) | 1), nil
+}
+
+// newNonce draws a nonce: RFC 7296 §2.10, "at least 128 bits in size, and MUST
+// be at least half the key size of the negotiated PRF".
+func (e *Env) newNonce() ([]byte, error) {
+	nonce := make([]byte, 32)
+	if _, err := io.ReadFull(e.Rand, nonce); err != nil {
+		return nil, fmt.Errorf("draw nonce: %w", err)
+	}
+	return nonce, nil
+}

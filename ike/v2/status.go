@@ -1,0 +1,64 @@
+package v2
+
+import (
+	"time"
+
+	"spindle/ike/session"
+)
+
+// Status is the IKE SA as an operator sees it.
+func (s *SA) Status(now time.Time) session.IKEStatus {
+	st := session.IKEStatus{
+		Version: 2, State: s.state.String(), Initiator: s.initiator,
+		Local: s.local, Remote: s.remote, RemoteID: text(s.peerID),
+		SPIi: uint64(s.spiI), SPIr: uint64(s.spiR),
+		NATLocal: s.natLocal, NATRemote: s.natRemote,
+		Age: now.Sub(s.created), RekeyIn: until(now, s.softAt),
+	}
+	if s.protect != nil {
+		st.Suite = s.suite.String()
+	}
+	if s.conn != nil {
+		st.Conn, st.LocalID = s.conn.Name, text(s.conn.Local.ID)
+	}
+	return st
+}
+
+// Children are its child SAs as an operator sees them.
+func (s *SA) Children(now time.Time) []session.ChildStatus {
+	var list []session.ChildStatus
+	for _, c := range s.children {
+		list = append(list, session.ChildStatus{
+			Conn: c.conn.Name, Child: c.conf.Name, State: c.state.String(),
+			SPIIn: c.in, SPIOut: c.out, Suite: c.suite.String(), Encap: c.encap,
+			Local: s.local, Remote: s.remote, LocalTS: c.localTS, RemoteTS: c.remoteTS,
+			KeyIn: c.keyIn, KeyOut: c.keyOut,
+			Age: now.Sub(c.created), RekeyIn: until(now, c.softAt), ExpiresIn: until(now, c.hardAt),
+		})
+	}
+	return list
+}
+
+// Up reports whether a child SA carries traffic.
+func (s *SA) Up() bool {
+	return s.find(func(c *child) bool { return c.outSet }) != nil
+}
+
+// SamePeer reports whether both IKE SAs are with one peer.
+func (s *SA) SamePeer(o *SA) bool {
+	return s.conn != nil && s.conn == o.conn && s.peerID.Equal(o.peerID)
+}
+
+func text(id session.Identity) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
+}
+
+func until(now, t time.Time) time.Duration {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, t.Sub(now))
+}

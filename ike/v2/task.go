@@ -1,0 +1,119 @@
+package v2
+
+import (
+	"slices"
+	"time"
+
+	"spindle/ike/session"
+	"spindle/ike/wire"
+	"spindle/sadb"
+)
+
+// taskKind is an exchange that waits for the window.
+type taskKind uint8
+
+const (
+	taskCreateChild taskKind = iota
+	taskRekeyChild
+	taskDeleteChild
+	taskRekeyIKE
+	taskDeleteIKE
+	taskInvalidSPI
+	taskAbandon
+)
+
+type task struct {
+	kind  taskKind
+	conf  *session.Child // create
+	flow  sadb.Flow      // create: the packet that asked, if any
+	child *child         // rekey, delete
+	spi   sadb.SPI       // invalid SPI, abandon
+}
+
+// maxTasks bounds what can queue up behind a peer that does not answer.
+const maxTasks = 256
+
+// push queues a task unless the same one waits already.
+func (s *SA) push(now time.Time, t task) {
+	same := func(o task) bool {
+		return o.kind == t.kind && o.conf == t.conf && o.child == t.child && o.spi == t.spi
+	}
+	if len(s.tasks) < maxTasks && !slices.ContainsFunc(s.tasks, same) {
+		s.tasks = append(s.tasks, t)
+	}
+}
+
+// pump starts the next exchange when the window is free.
+func (s *SA) pump(now time.Time) {
+	for s.request == nil && len(s.tasks) > 0 && (s.state == Established || s.state == Replaced) {
+		t := s.tasks[0]
+		s.tasks = s.tasks[1:]
+		s.start(now, t)
+	}
+}
+
+func (s *SA) start(now time.Time, t task) {
+	switch t.kind {
+	case taskCreateChild:
+		s.createChild(now, t.conf, t.flow)
+	case taskRekeyChild:
+		s.rekeyChild(now, t.child)
+	case taskDeleteChild:
+		s.deleteChild(now, t.child)
+	case taskRekeyIKE:
+		s.rekeyIKE(now)
+	case taskDeleteIKE:
+		s.deleteIKE(now)
+	case taskInvalidSPI:
+		s.sendInvalidSPI(now, t.spi)
+	case taskAbandon:
+		s.abandon(now, t.spi)
+	}
+}
+
+// Want negotiates a child SA unless one of that name stands or is under way.
+// The flow is the packet that asked for it, zero for none.
+func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
+	standing := func(c *child) bool { return c.conf.Name == conf.Name && c.state <= childRekeying && c.outSet }
+	if s.find(standing) != nil || s.wanted(conf) {
+		return
+	}
+	s.push(now, task{kind: taskCreateChild, conf: conf, flow: flow})
+	s.pump(now)
+}
+
+// wanted reports whether the child SA is being negotiated.
+func (s *SA) wanted(conf *session.Child) bool {
+	if s.creating == conf || s.handshake != nil && s.handshake.child == conf {
+		return true
+	}
+	return slices.ContainsFunc(s.tasks, func(t task) bool { return t.kind == taskCreateChild && t.conf == conf })
+}
+
+// Terminate deletes the child SAs of that name, or everything if it is empty.
+func (s *SA) Terminate(now time.Time, name string) {
+	if name != "" {
+		for _, c := range s.children {
+			if c.conf.Name == name && c.state < childDeleting {
+				s.push(now, task{kind: taskDeleteChild, child: c})
+			}
+		}
+		s.pump(now)
+		return
+	}
+	if s.state != Established && s.state != Replaced {
+		s.free(now)
+		return
+	}
+	s.tasks = []task{{kind: taskDeleteIKE}}
+	s.pump(now)
+}
+
+// Shutdown deletes everything at once and tells the peer without waiting.
+func (s *SA) Shutdown(now time.Time) {
+	s.dropChildren()
+	if s.state == Established || s.state == Replaced {
+		s.sendOnce(wire.ExchangeInformational, wire.Delete{Protocol: wire.ProtocolIKE})
+	}
+	s.free(now)
+}
