@@ -9,34 +9,275 @@ package ike
 
 import (
 	"io"
+	"log/slog"
+	"net/netip"
+	"slices"
 	"time"
 
 	"spindle/ike/session"
+	"spindle/ike/v2"
+	"spindle/ike/wire"
+	"spindle/sadb"
 )
 
 // Config is what an engine needs from its surroundings.
 type Config struct {
-	Rand    io.Reader    // unpredictable bytes: crypto/rand.Reader, or a seeded one in tests
-	SPIs    session.SPIs // *sadb.Allocator
-	Trace   bool         // one debug Audit for every IKE message in and out
+	Rand  io.Reader    // unpredictable bytes: crypto/rand.Reader, or a seeded one in tests
+	SPIs  session.SPIs // *sadb.Allocator
+	Trace bool         // one debug Audit for every IKE message in and out
 }
 
 // Engine runs every IKE SA of a gateway. It is used by one goroutine.
 type Engine struct {
 	cfg Config
 	out session.Outbox
+	spd *session.SPD
+	env *v2.Env
+
+	connections []*connection // in the order of the configuration
+	byName      map[string]*connection
+	byAddress   map[netip.Addr][]*connection // configured remote addresses
+	fromAny     []*connection                // those that accept a peer from anywhere
+
+	sas      []*machine // in the order of their creation
+	bySPI    map[wire.SPI]*machine
+	byInit   map[initKey]*machine // responders, by the IKE_SA_INIT request that made them
+	byPeer   map[netip.Addr][]*machine
+	byPair   map[sadb.SPI]*v2.SA
+	halfOpen int
+
+	timers  timers
+	cookies cookies
+	answers bucket // unprotected answers to strangers
+	logs    bucket // log lines about strangers
+	spis    sources
+}
+
+// machine is an IKE SA as the engine holds it.
+type machine struct {
+	*v2.SA
+	timer    *timer
+	conn     *connection
+	peer     netip.Addr
+	init     initKey
+	halfOpen bool
 }
 
 // New returns an engine without connections: give it a ConfigChanged.
-func New(cfg Config) *Engine { return &Engine{cfg: cfg} }
+func New(cfg Config) *Engine {
+	e := &Engine{
+		cfg:       cfg,
+		spd:       session.NewSPD(),
+		byName:    make(map[string]*connection),
+		byAddress: make(map[netip.Addr][]*connection),
+		bySPI:     make(map[wire.SPI]*machine),
+		byInit:    make(map[initKey]*machine),
+		byPeer:    make(map[netip.Addr][]*machine),
+		byPair:    make(map[sadb.SPI]*v2.SA),
+		cookies:   cookies{rand: cfg.Rand},
+		answers:   bucket{rate: strayRate, burst: strayBurst},
+		logs:      bucket{rate: strayRate, burst: strayBurst},
+		spis:      sources{seen: make(map[netip.Addr]time.Time)},
+	}
+	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, Trace: cfg.Trace}
+	return e
+}
 
-// Step takes one input and returns what is to be done, in that order.
+// Step takes one input and returns what is to be done, in that order. Timers
+// that have come fire first.
 func (e *Engine) Step(now time.Time, in session.Input) []session.Output {
+	e.fire(now)
+	switch in := in.(type) {
+	case session.Datagram:
+		e.receive(now, in)
+	case session.Acquire:
+		e.acquire(now, in)
+	case session.Expire:
+		e.expire(now, in)
+	case session.UnknownSPI:
+		e.unknownSPI(now, in)
+	case session.Initiate:
+		e.initiate(now, in)
+	case session.Terminate:
+		e.terminate(now, in)
+	case session.ConfigChanged:
+		e.configure(now, in.Connections)
+	case session.Shutdown:
+		e.shutdown(now)
+	}
 	return e.out.Take()
 }
 
 // Deadline is when the engine wants a Tick at the latest, zero for never.
-func (e *Engine) Deadline() time.Time { return time.Time{} }
+func (e *Engine) Deadline() time.Time { return e.timers.deadline() }
 
-// Status is what there is at that moment, for show.
-func (e *Engine) Status(now time.Time) session.Status { return session.Status{} }
+// fire runs the timers that have come, each at most once a step.
+func (e *Engine) fire(now time.Time) {
+	var due []*timer
+	for t := e.timers.due(now); t != nil; t = e.timers.due(now) {
+		due = append(due, t)
+	}
+	for _, t := range due {
+		t.fire(now)
+	}
+}
+
+// expire hands on what the data path saw.
+func (e *Engine) expire(now time.Time, in session.Expire) {
+	if sa := e.byPair[in.Pair]; sa != nil {
+		sa.Expire(now, in.Pair, in.Hard, in.Cause)
+		e.syncAll(now, sa)
+	}
+}
+
+// shutdown deletes every IKE SA, telling the peers, and the configuration.
+func (e *Engine) shutdown(now time.Time) {
+	for _, m := range slices.Clone(e.sas) {
+		m.Shutdown(now)
+		e.sync(now, m)
+	}
+	for _, c := range e.connections {
+		e.spd.Remove(&e.out, c.conf.Name)
+		e.timers.set(c.retry, time.Time{})
+	}
+	e.connections, e.fromAny = nil, nil
+	clear(e.byName)
+	clear(e.byAddress)
+}
+
+// add takes in a new IKE SA.
+func (e *Engine) add(now time.Time, sa *v2.SA) *machine {
+	m := &machine{SA: sa}
+	m.timer = e.timers.add(func(now time.Time) {
+		m.Tick(now)
+		e.sync(now, m)
+	})
+	e.sas = append(e.sas, m)
+	e.bySPI[sa.LocalSPI()] = m
+	e.sync(now, m)
+	return m
+}
+
+// sync brings the engine's indexes and timers up to what an IKE SA has become.
+func (e *Engine) sync(now time.Time, m *machine) {
+	if m.State() == v2.Dead {
+		e.remove(now, m)
+		return
+	}
+	if half := m.HalfOpen(); half != m.halfOpen {
+		m.halfOpen = half
+		e.halfOpen += map[bool]int{true: 1, false: -1}[half]
+	}
+	if peer := m.Remote().Addr(); peer != m.peer {
+		e.unindexPeer(m)
+		m.peer = peer
+		e.byPeer[peer] = append(e.byPeer[peer], m)
+	}
+	if conf := m.Conn(); m.conn == nil && conf != nil {
+		if m.conn = e.byName[conf.Name]; m.conn != nil {
+			m.conn.sas = append(m.conn.sas, m)
+		}
+	}
+	e.timers.set(m.timer, m.Deadline())
+}
+
+// syncAll does it for the machine of an IKE SA.
+func (e *Engine) syncAll(now time.Time, sa *v2.SA) {
+	if m := e.bySPI[sa.LocalSPI()]; m != nil && m.SA == sa {
+		e.sync(now, m)
+	}
+}
+
+// remove forgets an IKE SA that is dead.
+func (e *Engine) remove(now time.Time, m *machine) {
+	if e.bySPI[m.LocalSPI()] != m {
+		return
+	}
+	delete(e.bySPI, m.LocalSPI())
+	if e.byInit[m.init] == m {
+		delete(e.byInit, m.init)
+	}
+	if m.halfOpen {
+		e.halfOpen--
+	}
+	e.unindexPeer(m)
+	e.timers.set(m.timer, time.Time{})
+	e.sas = without(e.sas, m)
+	if m.conn != nil {
+		m.conn.sas = without(m.conn.sas, m)
+		if len(m.conn.sas) == 0 {
+			e.startAgain(now, m.conn)
+		}
+	}
+}
+
+func (e *Engine) unindexPeer(m *machine) {
+	if !m.peer.IsValid() {
+		return
+	}
+	if e.byPeer[m.peer] = without(e.byPeer[m.peer], m); len(e.byPeer[m.peer]) == 0 {
+		delete(e.byPeer, m.peer)
+	}
+}
+
+func without(list []*machine, m *machine) []*machine {
+	return slices.DeleteFunc(list, func(o *machine) bool { return o == m })
+}
+
+// host is the engine as its IKE SAs see it.
+type host struct{ *Engine }
+
+func (h host) Candidates(local, remote netip.Addr) []*session.Connection {
+	var list []*session.Connection
+	for _, c := range append(slices.Clone(h.byAddress[remote]), h.fromAny...) {
+		if addrs := c.conf.Local.Addresses; c.conf.Version == 2 && (len(addrs) == 0 || slices.Contains(addrs, local)) {
+			list = append(list, c.conf)
+		}
+	}
+	return list
+}
+
+func (h host) Adopt(now time.Time, sa *v2.SA) { h.add(now, sa) }
+
+func (h host) Alone(sa *v2.SA) bool {
+	return !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
+		return m.SA != sa && m.State() != v2.Closed && m.State() != v2.Dead
+	})
+}
+
+// InitialContact drops the other IKE SAs with the same peer: RFC 7296 §2.4, the
+// notification "asserts that this IKE SA is the only IKE SA currently active
+// between the authenticated identities". A Delete goes out on each in case the
+// two ends opened at the same moment and the peer does hold it.
+func (h host) InitialContact(now time.Time, sa *v2.SA) {
+	for _, m := range slices.Clone(h.sas) {
+		if m.SA == sa || !m.SamePeer(sa) || m.State() != v2.Established {
+			continue
+		}
+		h.out.Audit(slog.LevelInfo, "IKE SA dropped", slog.String("conn", m.Conn().Name),
+			slog.String("peer", m.Remote().String()), slog.String("reason", "peer started anew (INITIAL_CONTACT)"))
+		m.Shutdown(now)
+		h.sync(now, m)
+	}
+}
+
+func (h host) Own(pair sadb.SPI, sa *v2.SA) {
+	if sa == nil {
+		delete(h.byPair, pair)
+		return
+	}
+	h.byPair[pair] = sa
+}
+
+// UnknownToPeer looks in the other IKE SAs with a peer for a child SA that it
+// does not hold.
+func (h host) UnknownToPeer(now time.Time, sa *v2.SA, spi sadb.SPI) {
+	for _, m := range slices.Clone(h.byPeer[sa.Remote().Addr()]) {
+		if m.SA != sa && m.SamePeer(sa) && m.Forget(now, spi) {
+			h.sync(now, m)
+			return
+		}
+	}
+}
+
+func (h host) MayLog(now time.Time) bool { return h.logs.take(now) }

@@ -1,0 +1,52 @@
+package ike
+
+import (
+	"slices"
+	"time"
+
+	"spindle/ike/session"
+	"spindle/ike/v2"
+)
+
+// Status is what there is at that moment, for show.
+func (e *Engine) Status(now time.Time) session.Status {
+	var st session.Status
+	for _, c := range e.connections {
+		st.Connections = append(st.Connections, c.status())
+	}
+	for _, m := range e.sas {
+		if m.State() != v2.Closed {
+			st.IKE = append(st.IKE, m.SA.Status(now))
+		}
+		st.Children = append(st.Children, m.Children(now)...)
+	}
+	return st
+}
+
+func (c *connection) status() session.ConnectionStatus {
+	st := session.ConnectionStatus{
+		Conn: c.conf.Name, Version: c.conf.Version,
+		Local: c.conf.Local.Addresses, Remote: c.conf.Remote.Addresses,
+		State: "down", LastError: c.lastError, LastErrorAt: c.lastErrorAt,
+	}
+	for _, child := range c.conf.Children {
+		st.Children = append(st.Children, child.Name)
+	}
+	switch {
+	case slices.ContainsFunc(c.sas, func(m *machine) bool { return m.Up() }):
+		st.State = "up"
+		return st
+	case c.usable() != nil:
+		st.State = "connecting"
+		return st
+	}
+	switch {
+	case c.lastError != "":
+		st.Reason = c.lastError
+	case c.conf.Start == session.StartNever || len(c.conf.Remote.Addresses) == 0:
+		st.Reason = "waits for the peer"
+	default:
+		st.Reason = "waits for traffic"
+	}
+	return st
+}
