@@ -155,3 +155,10 @@ func (s *Server) fitMTU() error {
 
 // leastMTU keeps IPv6 alive on the device (RFC 8200 §5).
 const leastMTU = 1280
+
+// Policies lists the SPD entries there are.
+func (s *Server) Policies() []sadb.PolicyID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.policies))
+}

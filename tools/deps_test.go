@@ -39,6 +39,7 @@ var rules = []rule{
 	{"ike/v2", []string{"ike/session", "ike/suite", "ike/wire", "sadb"}, "the versions never import each other"},
 	{"ike", []string{"ike/session", "ike/v1", "ike/v2", "ike/wire", "sadb"}, "the engine never meets the data path"},
 	{"tools/netlab", nil, "a laboratory that imported what it tests would share its errors"},
+	{"tools", nil, "only tests stand here"},
 	{"tools/", []string{"bpf", "datapath", "datapath/", "ike", "ike/", "sadb", "sadb/", "tools/", "bench"}, "nobody imports cmd"},
 	{"bench", []string{"bpf", "datapath", "datapath/", "ike", "ike/", "sadb", "sadb/", "tools/"}, "nobody imports cmd"},
 	{"cmd/", []string{"bpf", "datapath", "datapath/", "ike", "ike/", "sadb", "sadb/", "tools/", "bench", "cmd/internal/"}, "cmd joins the pieces"},

@@ -237,6 +237,11 @@ func (d *dataPath) followKernel(ctx context.Context) error {
 		case <-d.routes.Changes():
 		}
 		table := d.routes.Table()
+		for port := range d.ports.Modes {
+			if table.Port(port) == (fib.PortState{}) {
+				return fmt.Errorf("port %s is gone: the interface was deleted or moved away", d.ports.Name(port))
+			}
+		}
 		if err := errors.Join(d.steer.SetLocalAddrs(table.LocalAddrs()), d.server.Refresh()); err != nil {
 			d.log.Warn("follow the host's addresses and routes", "error", err)
 		}
@@ -260,7 +265,7 @@ func (d *dataPath) report(ctx context.Context) error {
 
 // serve talks to one control process until it is gone.
 func (d *dataPath) serve(c *keysock.Conn) {
-	hello := keysock.Hello{Workers: len(d.group.Workers), Crypto: cryptoFeatures(), XDP: strings.Join(d.ports.Modes, "\n")}
+	hello := keysock.Hello{Workers: len(d.group.Workers), Crypto: cryptoFeatures(), XDP: strings.Join(d.ports.Modes, "\n"), Policies: d.server.Policies()}
 	if err := c.Send(0, hello); err != nil {
 		c.Close()
 		return

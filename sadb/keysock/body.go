@@ -57,6 +57,17 @@ func (m Hello) append(w *cryptobyte.Builder) {
 	w.AddUint8(uint8(m.Workers))
 	appendText(w, m.Crypto)
 	appendText(w, m.XDP)
+	w.AddUint16LengthPrefixed(func(w *cryptobyte.Builder) {
+		for _, id := range m.Policies {
+			w.AddUint32(uint32(id))
+		}
+	})
+}
+
+func (r *reader) hello() Hello {
+	m := Hello{Workers: int(r.uint8("workers")), Crypto: r.text("crypto"), XDP: r.text("xdp")}
+	r.list("policies", func(r *reader) { m.Policies = append(m.Policies, r.policyID()) })
+	return m
 }
 
 func (m Ack) append(w *cryptobyte.Builder) { appendText(w, m.Err) }

@@ -145,7 +145,7 @@ func parseBody(v verb, r *reader) Message {
 	case verbInject:
 		return Inject{r.addrPort("local"), r.addrPort("remote"), r.bytes("data")}
 	case verbHello:
-		return Hello{int(r.uint8("workers")), r.text("crypto"), r.text("xdp")}
+		return r.hello()
 	case verbAck:
 		return Ack{Err: r.text("error")}
 	case verbUsage:

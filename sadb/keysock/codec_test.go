@@ -124,6 +124,7 @@ var messages = []func(*rapid.T) keysock.Message{
 	func(t *rapid.T) keysock.Message {
 		return keysock.Hello{
 			Workers: draw(t, rapid.IntRange(0, 255)), Crypto: draw(t, rapid.String()), XDP: draw(t, rapid.String()),
+			Policies: draw(t, rapid.SliceOfN(rapid.Map(rapid.Uint32(), func(id uint32) sadb.PolicyID { return sadb.PolicyID(id) }), 1, 9)),
 		}
 	},
 	func(t *rapid.T) keysock.Message { return keysock.Ack{Err: draw(t, rapid.String())} },

@@ -56,11 +56,14 @@ type Inject struct {
 
 // Data path to control.
 type (
-	// Hello is the first message after the start of a data path.
+	// Hello is the first message of a data path to a control process, either of
+	// which may just have been started anew.
 	Hello struct {
 		Workers int
 		Crypto  string // what the CPU offers: "vaes avx512 aes-ni", or "none"
 		XDP     string // one line per port: mode obtained
+		// Policies are the SPD entries that stand from an earlier conversation.
+		Policies []sadb.PolicyID
 	}
 	// Ack answers the message with the same Seq. Err is empty on success.
 	Ack struct{ Err string }
