@@ -24,8 +24,9 @@ var validName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 // Lab is a set of namespaces that live and die together. Its methods may be
 // called from any goroutine.
 type Lab struct {
-	id     string
-	before outside
+	id       string
+	before   outside
+	watchdog *watchdog
 
 	mu        sync.Mutex
 	spaces    []*NS
@@ -52,7 +53,11 @@ func New(name string) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lab{id: id, before: lookOutside(), inodes: map[uint64]bool{}}, nil
+	l := &Lab{id: id, before: lookOutside(), inodes: map[uint64]bool{}}
+	if l.watchdog, err = watch(id, l.Dir()); err != nil {
+		return nil, errors.Join(err, destroy(id))
+	}
+	return l, nil
 }
 
 // claimID makes the lab's folder; its exclusive creation makes the id unique.
@@ -105,7 +110,7 @@ func (l *Lab) Close() error {
 	for _, n := range l.spaces {
 		n.closeHandles()
 	}
-	return destroy(l.id)
+	return errors.Join(destroy(l.id), l.watchdog.dismiss())
 }
 
 // Leftovers names what there is of the lab: after Close, what could not be
@@ -139,7 +144,11 @@ func (l *Lab) pins() []string {
 	var pins []string
 	dirs, _ := filepath.Glob(filepath.Join(l.Dir(), bpfPrefix+"*"))
 	for _, dir := range dirs {
-		pins = append(pins, filesBelow(dir)...)
+		for _, file := range filesBelow(dir) {
+			if !strings.HasSuffix(file, ".debug") { // the kernel's own iterators
+				pins = append(pins, file)
+			}
+		}
 	}
 	return pins
 }

@@ -41,7 +41,23 @@ func (n *NS) Start(argv ...string) (*Process, error) {
 		close(p.done)
 	}()
 	n.lab.processes = append(n.lab.processes, p)
+	n.awaitEntry(p)
 	return p, nil
+}
+
+// awaitEntry waits until the process is in the namespace, or has ended.
+func (n *NS) awaitEntry(p *Process) {
+	want, err := inodeOf(n.path)
+	for deadline := time.Now().Add(time.Second); err == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		select {
+		case <-p.done:
+			return
+		default:
+		}
+		if got, err := inodeOf(fmt.Sprintf("/proc/%d/ns/net", p.PID)); err == nil && got == want {
+			return
+		}
+	}
 }
 
 // Done is closed when the process has ended.
