@@ -170,8 +170,8 @@ func TestMessageString(t *testing.T) {
 	}
 }
 
-// TestFieldsOfARealMessage compares a strongSwan IKE_SA_INIT, field by field,
-// with what tcpdump shows of it.
+// TestFieldsOfARealMessage reads a strongSwan IKE_SA_INIT field by field: what its
+// configuration said is there.
 func TestFieldsOfARealMessage(t *testing.T) {
 	m, err := wire.ParseMessage(messages(t)[0].bytes)
 	if err != nil {
