@@ -200,6 +200,11 @@ func (c *Channel) Receive() (*Message, error) {
 	text := make([]byte, maxMessage)
 	control := make([]byte, unix.CmsgSpace(4*maxFiles))
 	n, cn, flags, _, err := c.conn.ReadMsgUnix(text, control)
+	if errors.Is(err, unix.ECONNRESET) {
+		// It died without reading all of ours. The kernel says so once, before
+		// what it had sent itself (unix_release_sock in net/unix/af_unix.c).
+		n, cn, flags, _, err = c.conn.ReadMsgUnix(text, control)
+	}
 	if err != nil {
 		return nil, err
 	}
