@@ -20,7 +20,7 @@ import (
 // that is no port, each a veth whose far end stands in a second namespace. Both
 // are anonymous: they vanish with the test however it ends.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	near   *netlink.Handle
 	far    *netlink.Handle
 	index  map[string]int
@@ -29,7 +29,7 @@ type world struct {
 	mirror *fib.Mirror
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces")
@@ -48,7 +48,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func newNamespace(t *testing.T) (netns.NsHandle, *netlink.Handle) {
+func newNamespace(t testing.TB) (netns.NsHandle, *netlink.Handle) {
 	t.Helper()
 	ns, err := netns.New()
 	if err != nil {
@@ -167,7 +167,7 @@ func cidr(s string) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -184,6 +184,7 @@ func TestEachKind(t *testing.T) {
 	w.neigh("p0", "2001:db8:0:1::1", gateway)
 	w.neigh("p1", "10.6.6.6", host)
 	w.neigh("x0", "172.16.0.9", host)
+	w.neigh("p0", "10.6.6.77", gateway) // not where its route leads
 	p0, p1 := w.index["p0"], w.index["p1"]
 	w.route(netlink.Route{Dst: cidr("0.0.0.0/0"), Gw: net.ParseIP("192.0.2.1"), MTU: 1400})
 	w.route(netlink.Route{Dst: cidr("::/0"), Gw: net.ParseIP("2001:db8:0:1::1")})
@@ -199,6 +200,7 @@ func TestEachKind(t *testing.T) {
 	w.route(netlink.Route{Dst: cidr("10.65.0.0/16"), Gw: net.ParseIP("192.0.2.1"), Tos: 16})
 	w.route(netlink.Route{Dst: cidr("10.66.0.0/16"), Via: &netlink.Via{AddrFamily: unix.AF_INET6, Addr: net.ParseIP("2001:db8:0:1::1")}, LinkIndex: p0})
 	m := w.start()
+	w.eventuallyKind("2001:db8:0:1::6", fib.Local) // the kernel takes a moment
 
 	out := fib.Adjacency{Kind: fib.Direct, SrcMAC: w.mac["p0"], DstMAC: gateway, Port: 0, Ifindex: p0, MTU: 1500}
 	out1400 := out
@@ -216,6 +218,7 @@ func TestEachKind(t *testing.T) {
 		{"the gateway itself", "192.0.2.1", out},
 		{"on-link neighbour", "10.6.6.6", in},
 		{"on-link, unresolved", "192.0.2.200", waiting},
+		{"neighbour on another interface than its route", "10.6.6.77", fib.Adjacency{Kind: fib.Kernel, Port: 1, Ifindex: p1, MTU: 1500}},
 		{"gateway unresolved", "10.50.1.1", waiting},
 		{"gateway on an interface that is no port", "10.51.1.1", noPort},
 		{"neighbour on an interface that is no port", "172.16.0.9", noPort},
