@@ -11,7 +11,9 @@ import (
 )
 
 // BenchmarkSync10k is one dump and one new table at 10,000 routes.
-func BenchmarkSync10k(b *testing.B) { withRoutes(b, func(m *fib.Mirror) { b.ReportAllocs(); syncLoop(b, m) }) }
+func BenchmarkSync10k(b *testing.B) {
+	withRoutes(b, func(m *fib.Mirror) { b.ReportAllocs(); syncLoop(b, m) })
+}
 
 // BenchmarkLookup10k is one lookup at 10,000 routes.
 func BenchmarkLookup10k(b *testing.B) {
