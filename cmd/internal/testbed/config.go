@@ -1,0 +1,93 @@
+package testbed
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"spindle/tools/netlab"
+)
+
+// PSK is the shared secret of every gateway that Tunnel describes.
+const PSK = "the demo's shared secret, forty-two bytes!"
+
+// Tunnel is a connection with one child, from one gateway's point of view. Empty
+// fields take what the demo uses.
+type Tunnel struct {
+	Conn              string
+	Local, Remote     netip.Addr
+	LocalTS, RemoteTS []netip.Prefix
+	PSK               string
+	IKE, ESP          string   // one proposal keyword each
+	CPU               int      // of the worker
+	Lines             []string // more keys of the connection
+	ChildLines        []string // more keys of the child
+}
+
+// R6 and R8 are the two gateways of a lab: R6 protects the first host's
+// addresses, R8 the second's.
+func R6(g *netlab.Gateways) Tunnel {
+	return Tunnel{
+		Conn: "r8", Local: g.R6Addr, Remote: g.R8Addr, CPU: 0,
+		LocalTS: hosts(g.A4, g.A6), RemoteTS: hosts(g.B4, g.B6),
+	}
+}
+
+// R8 is described at R6.
+func R8(g *netlab.Gateways) Tunnel {
+	return Tunnel{
+		Conn: "r6", Local: g.R8Addr, Remote: g.R6Addr, CPU: 1,
+		LocalTS: hosts(g.B4, g.B6), RemoteTS: hosts(g.A4, g.A6),
+	}
+}
+
+func hosts(addrs ...netip.Addr) (list []netip.Prefix) {
+	for _, a := range addrs {
+		list = append(list, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return list
+}
+
+// YAML is the configuration file of the gateway.
+func (t Tunnel) YAML() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `outside: [out0]
+inside: [in0]
+cpus: [%d]
+connections:
+  - name: %s
+    version: 2
+    local:  {address: %v, id: %v, auth: psk}
+    remote: {addresses: [%v], id: %v, auth: psk}
+    psk: {value: %q}
+    ike: [%s]
+`, t.CPU, t.Conn, t.Local, t.Local, t.Remote, t.Remote, or(t.PSK, PSK), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
+	for _, line := range t.Lines {
+		fmt.Fprintf(&b, "    %s\n", line)
+	}
+	fmt.Fprintf(&b, `    children:
+      - name: lan
+        local:  %s
+        remote: %s
+        esp: [%s]
+`, list(t.LocalTS), list(t.RemoteTS), or(t.ESP, "aes128gcm16"))
+	for _, line := range t.ChildLines {
+		fmt.Fprintf(&b, "        %s\n", line)
+	}
+	return b.String()
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func list(prefixes []netip.Prefix) string {
+	words := make([]string, len(prefixes))
+	for i, p := range prefixes {
+		words[i] = fmt.Sprintf("%q", p)
+	}
+	return "[" + strings.Join(words, ", ") + "]"
+}

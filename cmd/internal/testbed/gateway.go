@@ -1,0 +1,142 @@
+// Package testbed runs real gateways in the namespaces of a lab: spindle with its
+// own two processes, its configuration file and its operator's socket, just as a
+// user would. The demo and the end-to-end tests stand on it.
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"spindle/cmd/internal/api"
+	"spindle/tools/netlab"
+)
+
+// Gateway is one running spindle.
+type Gateway struct {
+	*api.Client
+	Name    string
+	NS      *netlab.NS
+	Runtime string // its runtime directory
+
+	exe, config string
+	process     *netlab.Process
+}
+
+// startTimeout is generous: the machine may be busy with other tests.
+const startTimeout = 20 * time.Second
+
+// Start writes the configuration and runs the spindle binary exe with it in a
+// namespace. It returns when the gateway answers its operator.
+func Start(ctx context.Context, lab *netlab.Lab, ns *netlab.NS, exe, config string) (*Gateway, error) {
+	dir := filepath.Join(lab.Dir(), ns.Name)
+	g := &Gateway{
+		Name: ns.Name, NS: ns, exe: exe,
+		Runtime: filepath.Join(dir, "run"), config: filepath.Join(dir, "spindle.yaml"),
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := g.Configure(config); err != nil {
+		return nil, err
+	}
+	return g, g.Run(ctx)
+}
+
+// Configure replaces the configuration file. A running gateway reads it on SIGHUP.
+func (g *Gateway) Configure(config string) error {
+	return os.WriteFile(g.config, []byte(config), 0o600)
+}
+
+// Run starts the gateway, again if it was stopped or killed.
+func (g *Gateway) Run(ctx context.Context) error {
+	p, err := g.NS.Start(g.exe, "run", "--config", g.config, "--runtime-dir", g.Runtime, "--log-level", "debug")
+	if err != nil {
+		return err
+	}
+	g.process, g.Client = p, api.NewClient(g.Runtime)
+	return g.Await(ctx, startTimeout, "answer its operator", func() bool {
+		_, err := Table[api.Connection](ctx, g, api.Connections)
+		return err == nil
+	})
+}
+
+// Await polls until a condition holds, the gateway ends, or the time is over. The
+// error says what was waited for and shows the end of the gateway's log.
+func (g *Gateway) Await(ctx context.Context, limit time.Duration, what string, holds func() bool) error {
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	for !holds() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-g.process.Done():
+			return fmt.Errorf("gateway %s ended before it could %s:\n%s", g.Name, what, g.tail())
+		case <-deadline.C:
+			return fmt.Errorf("gateway %s did not %s within %v:\n%s", g.Name, what, limit, g.tail())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// Table reads one table of the gateway, as spindle show does.
+func Table[Row any](ctx context.Context, g *Gateway, name string) (rows []Row, err error) {
+	err = g.Client.Table(ctx, name, &rows)
+	return rows, err
+}
+
+// AwaitChild waits for an installed child SA and returns it.
+func (g *Gateway) AwaitChild(ctx context.Context, limit time.Duration) (child api.ChildSA, err error) {
+	err = g.Await(ctx, limit, "install a child SA", func() bool {
+		children, err := Table[api.ChildSA](ctx, g, api.ChildSAs)
+		if err != nil || len(children) == 0 {
+			return false
+		}
+		child = children[len(children)-1]
+		return child.State == "installed"
+	})
+	return child, err
+}
+
+// Log is what the gateway logged since its last start.
+func (g *Gateway) Log() string { return g.process.Output() }
+
+// tail is the end of the log, for an error message.
+func (g *Gateway) tail() string {
+	lines := strings.Split(strings.TrimSpace(g.Log()), "\n")
+	return strings.Join(lines[max(0, len(lines)-12):], "\n")
+}
+
+// Stop ends the gateway as an operator would.
+func (g *Gateway) Stop() { g.process.Stop() }
+
+// Signal sends a signal to the supervisor alone.
+func (g *Gateway) Signal(s syscall.Signal) error { return g.process.Signal(s) }
+
+// Kill ends all of the gateway's processes at once, without a word to anybody.
+func (g *Gateway) Kill() error {
+	err := g.process.Signal(syscall.SIGKILL) // its children die with it
+	<-g.process.Done()
+	return err
+}
+
+// Drops are the packets that a gateway dropped, by worker and verdict or by port
+// and reason: where each lost packet went.
+func (g *Gateway) Drops(ctx context.Context) (map[string]uint64, error) {
+	counters, err := Table[api.Counter](ctx, g, api.Counters)
+	if err != nil {
+		return nil, err
+	}
+	drops := map[string]uint64{}
+	for _, c := range counters {
+		if strings.HasPrefix(c.Name, "drop_") && c.Value > 0 {
+			drops[c.Source+" "+c.Name] = c.Value
+		}
+	}
+	return drops, nil
+}
