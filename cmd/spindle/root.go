@@ -88,6 +88,7 @@ func noArguments(c *cobra.Command, args []string) error {
 		return usagef("%s takes no argument, not %q", c.CommandPath(), args[0])
 	}
 	hint := ""
+	c.SuggestionsMinimumDistance = 2
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf(": did you mean %s?", near[0])
 	}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"spindle/cmd/internal/api"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"spindle": main})
+}
+
+// TestScripts runs testdata/script: what a user types, and every byte and exit
+// code that comes back. usage is the exit code, which testscript cannot tell from 1.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"gateway": startGateway,
+			"exits":   exits,
+		},
+	})
+}
+
+// exits CODE ARGUMENTS... runs spindle in this process and compares its exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: exits CODE [ARGUMENTS]")
+	}
+	code := execute(context.Background(), args[1:], ts.Stdout(), ts.Stderr())
+	if fmt.Sprint(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
+
+// startGateway DIR [empty] serves the API of a gateway with one tunnel, or none.
+func startGateway(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: gateway DIR [empty]")
+	}
+	dir := ts.MkAbs(args[0])
+	ts.Check(os.MkdirAll(dir, 0o755))
+	l, err := net.Listen("unix", api.SocketPath(dir))
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = api.Serve(ctx, l, tunnel{empty: len(args) > 1}, slog.New(slog.DiscardHandler))
+	}()
+	ts.Defer(func() { cancel(); <-done })
+}
+
+// tunnel is a gateway whose connection r8 is up.
+type tunnel struct{ empty bool }
+
+func rows[Row any](t tunnel, r ...Row) ([]Row, error) {
+	if t.empty {
+		return nil, nil
+	}
+	return r, nil
+}
+
+func (t tunnel) IKESAs(context.Context) ([]api.IKESA, error) {
+	return rows(t, api.IKESA{
+		Conn: "r8", Version: 2, Exchange: "IKE_AUTH", State: "established", Local: "192.0.2.1:500", Remote: "192.0.2.2:500",
+		LocalID: "192.0.2.1", RemoteID: "r8\x1b[2J", Suite: "aes128gcm16-prfsha256-x25519", Initiator: true, NAT: "none", Age: 3723,
+	})
+}
+
+func (t tunnel) ChildSAs(context.Context) ([]api.ChildSA, error) {
+	return rows(t, api.ChildSA{
+		Conn: "r8", Child: "lan", State: "installed", SPIIn: "0x04000101", SPIOut: "0xc0ffee00", Suite: "aes128gcm16", Mode: "tunnel",
+		Local: "192.0.2.1:500", Remote: "192.0.2.2:500", LocalTS: []string{"10.6.6.6/32"}, RemoteTS: []string{"10.8.8.8/32"},
+		PacketsIn: 10000, PacketsOut: 10001, BytesIn: 840000, BytesOut: 840084, Age: 61,
+	})
+}
+
+func (t tunnel) Connections(context.Context) ([]api.Connection, error) {
+	return rows(t,
+		api.Connection{Name: "r8", State: "up", Version: 2, Remote: "192.0.2.2", Children: 1, Since: api.Instant{Time: time.Now()}},
+		api.Connection{Name: "r9", State: "down", Version: 2, Remote: "192.0.2.9", Reason: "no answer", LastError: "peer 192.0.2.9 did not answer IKE_SA_INIT"})
+}
+
+func (t tunnel) Peers(context.Context) ([]api.Peer, error)       { return rows[api.Peer](t) }
+func (t tunnel) Policies(context.Context) ([]api.Policy, error)  { return rows[api.Policy](t) }
+func (t tunnel) Counters(context.Context) ([]api.Counter, error) { return rows[api.Counter](t) }
+
+func (t tunnel) Workers(context.Context) ([]api.Worker, error) {
+	return nil, fmt.Errorf("the data path is being restarted: %w", api.ErrUnavailable)
+}
+
+func (t tunnel) Events(context.Context) ([]api.Event, error) {
+	return rows(t, api.Event{Level: "INFO", Event: "child SA established", Attrs: map[string]string{"conn": "r8", "peer": "192.0.2.2", "reason": "first packet"}})
+}
+
+func (t tunnel) Up(_ context.Context, x api.Target) error   { return known(x) }
+func (t tunnel) Down(_ context.Context, x api.Target) error { return known(x) }
+func (t tunnel) Reload(context.Context) error {
+	return fmt.Errorf("f.yaml:1:1: one\nf.yaml:2:1: two")
+}
+
+func known(x api.Target) error {
+	if x.Conn != "r8" {
+		return fmt.Errorf("connection %s: %w", x.Conn, api.ErrNotFound)
+	}
+	return nil
+}
