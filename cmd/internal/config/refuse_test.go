@@ -218,3 +218,8 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// TestDeepNesting: the parser recurses, so what nests without end is refused first.
+func TestDeepNesting(t *testing.T) {
+	expectRefusal(t, strings.Repeat("[", 1<<20), `F:1:1: not a configuration: brackets nested too deep`)
+}
