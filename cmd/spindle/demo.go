@@ -108,7 +108,7 @@ func runDemo(c *cobra.Command, _ []string) error {
 
 // run does everything and cleans up, however it ends.
 func (d *demo) run(ctx context.Context) (err error) {
-	if d.lab, err = netlab.NewGateways("demo", netlab.Options{}); err != nil {
+	if d.lab, err = netlab.NewGateways("demo", netlab.Options{ClearRoutes: true}); err != nil {
 		return err
 	}
 	defer func() {
