@@ -61,6 +61,7 @@ type machine struct {
 	peer     netip.Addr
 	init     initKey
 	halfOpen bool
+	notices  bucket // INVALID_SPI that we send
 }
 
 // New returns an engine without connections: give it a ConfigChanged.
@@ -147,7 +148,7 @@ func (e *Engine) shutdown(now time.Time) {
 
 // add takes in a new IKE SA.
 func (e *Engine) add(now time.Time, sa *v2.SA) *machine {
-	m := &machine{SA: sa}
+	m := &machine{SA: sa, notices: bucket{rate: noticeRate, burst: noticeBurst}}
 	m.timer = e.timers.add(func(now time.Time) {
 		m.Tick(now)
 		e.sync(now, m)

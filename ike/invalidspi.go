@@ -24,11 +24,15 @@ func (e *Engine) unknownSPI(now time.Time, in session.UnknownSPI) {
 			slog.String("peer", in.Remote.Addr().String()), slog.String("spi", in.SPI.String()), slog.Uint64("packets", in.Packets))
 	}
 	for _, m := range e.byPeer[in.Remote.Addr()] {
-		if m.State() == v2.Established {
+		if m.State() != v2.Established {
+			continue
+		}
+		// Whoever spoofs the peer's address must not fill the window with these.
+		if m.notices.take(now) {
 			m.InvalidSPI(now, in.SPI)
 			e.sync(now, m)
-			return
 		}
+		return
 	}
 	if loud {
 		e.out.Audit(slog.LevelWarn, "invalid SPI notice not sent: no IKE SA",

@@ -22,6 +22,8 @@ const (
 
 	strayRate   = 10 // unprotected answers and log lines about strangers, per second
 	strayBurst  = 20
+	noticeRate  = 1 // INVALID_SPI to one peer, per second
+	noticeBurst = 5
 	sourceLimit = 1024 // sources of unknown SPIs that are told apart
 	sourceQuiet = 10 * time.Second
 )

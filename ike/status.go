@@ -36,7 +36,7 @@ func (c *connection) status() session.ConnectionStatus {
 	case slices.ContainsFunc(c.sas, func(m *machine) bool { return m.Up() }):
 		st.State = "up"
 		return st
-	case c.usable() != nil:
+	case slices.ContainsFunc(c.sas, func(m *machine) bool { return m.Negotiating() }):
 		st.State = "connecting"
 		return st
 	}

@@ -3,6 +3,7 @@ package v2
 import (
 	"bytes"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -198,6 +199,15 @@ func (s *SA) find(match func(*child) bool) *child {
 		return s.children[i]
 	}
 	return nil
+}
+
+// carries reports whether the selectors admit a packet; the zero flow is any.
+func (c *child) carries(flow sadb.Flow) bool {
+	matches := func(set []sadb.Selector, addr netip.Addr, port uint16) bool {
+		return slices.ContainsFunc(set, func(s sadb.Selector) bool { return s.Matches(addr, flow.Protocol, port) })
+	}
+	return flow == sadb.Flow{} ||
+		matches(c.localTS, flow.Src, flow.SrcPort) && matches(c.remoteTS, flow.Dst, flow.DstPort)
 }
 
 // deadline is when the child SA wants attention, zero for never.

@@ -32,6 +32,8 @@ type attempt struct {
 	nonce []byte
 	ke    suite.KE // with perfect forward secrecy
 	tried []wire.Group
+
+	stillborn []sadb.SPI // the peer deleted them before its answer came
 }
 
 // createChild asks for a new child SA (RFC 7296 §1.3.1).
@@ -56,11 +58,9 @@ func (s *SA) begin(now time.Time, a *attempt, group wire.Group) {
 		s.abort(now, a, rekeyRetry)
 		return
 	}
-	if a.replaces == nil {
-		s.creating = a.conf
-	}
+	s.asking = a
 	s.send(now, wire.ExchangeCreateChildSA, payloads, func(now time.Time, m wire.Message) {
-		s.creating = nil
+		s.asking = nil
 		nonce, _ := wire.Find[wire.Nonce](m.Payloads)
 		s.childAnswered(now, a, m, [][]byte{a.nonce, slices.Clone(nonce.Data)})
 	})
@@ -134,11 +134,19 @@ func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][
 		return
 	}
 	t, err := s.accept(a, m, nonces)
+	if err == nil && s.useless(a, t) {
+		err = fmt.Errorf("peer narrows to %s to %s, which does not carry %v (configuration keys: children.local, children.remote)",
+			formatSelectors(t.localTS), formatSelectors(t.remoteTS), a.flow)
+	}
 	if err != nil {
 		s.childFailed(now, a, err.Error())
 		// The peer holds an SA that we do not want.
 		s.push(now, task{kind: taskAbandon, spi: a.spi})
 		s.abort(now, a, rekeyRetry)
+		return
+	}
+	if slices.Contains(a.stillborn, t.out) {
+		s.abort(now, a, s.env.backOff())
 		return
 	}
 	c, err := s.install(now, t)
@@ -152,6 +160,15 @@ func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][
 		return
 	}
 	s.replace(now, a.replaces, c)
+}
+
+// useless reports whether the answer is a child SA like one that stands, and
+// does not carry the packet that asked: more of them would not help.
+func (s *SA) useless(a *attempt, t terms) bool {
+	fresh := &child{localTS: t.localTS, remoteTS: t.remoteTS}
+	return a.replaces == nil && !fresh.carries(a.flow) && s.find(func(c *child) bool {
+		return c.conf == a.conf && slices.Equal(c.localTS, t.localTS) && slices.Equal(c.remoteTS, t.remoteTS)
+	}) != nil
 }
 
 // accept checks the answer against what we asked for: the suite must be one of
@@ -300,7 +317,7 @@ func (s *SA) abort(now time.Time, a *attempt, retry time.Duration) {
 	case old.successor != nil:
 		old.state, old.softAt = childReplaced, time.Time{}
 	default:
-		old.state, old.softAt = childInstalled, now.Add(retry)
+		old.state, old.softAt = childInstalled, sooner(now, retry, old.hardAt)
 	}
 }
 
@@ -369,6 +386,9 @@ func (s *SA) rekeyed(m wire.Message) (*child, *wire.Notify) {
 	spi, ok := parseSPI(n.SPI)
 	c := s.byOutbound(spi)
 	switch {
+	case ok && c == nil && s.asking != nil:
+		// It may be the one whose answer has not reached us yet.
+		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
 	case !ok || c == nil || n.Protocol != wire.ProtocolESP:
 		return nil, &wire.Notify{Protocol: n.Protocol, SPI: n.SPI, Type: wire.NotifyChildSANotFound}
 	case c.state > childRekeying || c.successor != nil:

@@ -190,17 +190,17 @@ func (s *SA) retransmit(now time.Time) {
 
 // fail ends an IKE SA that cannot go on. Its children go first.
 func (s *SA) fail(now time.Time, reason string) {
-	switch s.state {
+	was := s.state
+	s.free(now)
+	switch was {
 	case Replaced, Deleting:
 		// Its successor lives, or nobody wants it any more.
-		s.free(now)
 		return
 	case Established:
 		s.audit(slog.LevelWarn, "tunnel down", slog.String("peer_id", s.peerID.String()), slog.String("reason", reason))
 	default:
 		s.audit(slog.LevelWarn, "negotiation failed", slog.String("reason", reason))
 	}
-	s.free(now)
 	if s.conn != nil {
 		s.env.Host.Failed(now, s.conn.Name, "", reason)
 	}

@@ -36,7 +36,7 @@ func (s *SA) sendAuth(now time.Time) {
 		s.free(now)
 		return
 	}
-	s.handshake.attempt = a
+	s.asking = a
 	s.send(now, wire.ExchangeIKEAuth, append(payloads, ask...), s.authAnswered)
 }
 
@@ -51,22 +51,21 @@ func (s *SA) firstChild() (*attempt, []wire.Payload, error) {
 // authAnswered checks the responder's proof. Without one, or with a wrong one,
 // there is no IKE SA.
 func (s *SA) authAnswered(now time.Time, m wire.Message) {
-	a := s.handshake.attempt
+	a := s.asking
 	id, okID := wire.Find[wire.IDr](m.Payloads)
 	auth, okAuth := wire.Find[wire.AUTH](m.Payloads)
 	if !okID || !okAuth {
-		s.env.SPIs.Free(a.spi)
 		s.fail(now, s.authRefused(m))
 		return
 	}
 	if reason := s.distrust(s.conn, id.Identity, s.conn.Remote.ID, auth); reason != "" {
-		s.env.SPIs.Free(a.spi)
 		// RFC 7296 §2.21.2: the initiator tells so in an INFORMATIONAL of its own.
 		s.sendOnce(wire.ExchangeInformational, wire.Notify{Type: wire.NotifyAuthenticationFailed})
 		s.fail(now, reason)
 		return
 	}
 	nonces := [][]byte{s.handshake.nonceI, s.handshake.nonceR}
+	s.asking = nil
 	s.establish(now, id.Identity)
 	s.childAnswered(now, a, m, nonces)
 }
@@ -130,11 +129,11 @@ func (s *SA) establish(now time.Time, peer wire.Identity) {
 	s.handshake, s.candidates = nil, nil
 	s.expireAt = time.Time{}
 	s.move(Established)
-	s.live(now)
+	s.live(now, "IKE SA established")
 }
 
 // live starts the lifetime of an IKE SA that stands.
-func (s *SA) live(now time.Time) {
+func (s *SA) live(now time.Time, event string) {
 	hard := s.conn.Lifetime
 	if hard == 0 {
 		hard = session.DefaultIKELifetime
@@ -144,7 +143,7 @@ func (s *SA) live(now time.Time) {
 		s.internal(err)
 	}
 	s.created, s.softAt, s.hardAt = now, now.Add(soft.Time), now.Add(hard)
-	s.audit(slog.LevelInfo, "IKE SA established", slog.String("peer_id", s.peerID.String()),
+	s.audit(slog.LevelInfo, event, slog.String("peer_id", s.peerID.String()),
 		slog.String("suite", s.suite.String()), slog.Bool("nat_local", s.natLocal), slog.Bool("nat_remote", s.natRemote),
 		slog.String("spi_i", s.spiI.String()), slog.String("spi_r", s.spiR.String()))
 }

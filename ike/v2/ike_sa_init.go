@@ -30,9 +30,8 @@ type handshake struct {
 	nonceI, nonceR    []byte
 	request, response []byte // IKE_SA_INIT as sent: AUTH covers them
 
-	child   *session.Child // initiator: the first child SA
-	attempt *attempt
-	flow    sadb.Flow
+	child *session.Child // initiator: the first child SA
+	flow  sadb.Flow
 }
 
 // Initiate starts a new IKE SA, which will bring a first child SA up.

@@ -65,6 +65,9 @@ func (s *SA) peerDeletes(now time.Time, p wire.Delete) []uint32 {
 	for _, spi := range p.SPIs {
 		c := s.byOutbound(sadb.SPI(spi))
 		if c == nil || p.Protocol != wire.ProtocolESP {
+			if s.asking != nil {
+				s.asking.stillborn = append(s.asking.stillborn, sadb.SPI(spi))
+			}
 			continue
 		}
 		if c.state != childDeleting {

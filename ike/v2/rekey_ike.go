@@ -54,7 +54,11 @@ func (s *SA) rekeyAnswered(now time.Time, m wire.Message, spi wire.SPI, nonce []
 			s.beginRekey(now, group, tried)
 			return
 		}
-		s.rekeyFailed(now, n.Type.String())
+		if n.Type == wire.NotifyTemporaryFailure {
+			s.softAt = sooner(now, s.env.backOff(), s.hardAt)
+			return
+		}
+		s.rekeyFailed(now, "peer refuses ("+n.Type.String()+"): we offered ike: "+proposals(s.conn.IKE))
 		return
 	}
 	sa, okSA := wire.Find[wire.SA](m.Payloads)
@@ -82,7 +86,15 @@ func (s *SA) rekeyAnswered(now time.Time, m wire.Message, spi wire.SPI, nonce []
 // rekeyFailed leaves things as they are and tries again later.
 func (s *SA) rekeyFailed(now time.Time, reason string) {
 	s.audit(slog.LevelWarn, "IKE SA rekey failed", slog.String("reason", reason))
-	s.softAt = now.Add(rekeyRetry + s.env.backOff())
+	s.softAt = sooner(now, rekeyRetry, s.hardAt)
+}
+
+// sooner is when to try again: after the given time, but well before the end.
+func sooner(now time.Time, retry time.Duration, end time.Time) time.Time {
+	if !end.IsZero() {
+		retry = min(retry, end.Sub(now)/2)
+	}
+	return now.Add(max(retry, time.Second))
 }
 
 // answerRekeyIKE grants a successor of this IKE SA. While an exchange of ours
@@ -183,7 +195,7 @@ func (s *SA) handOver(now time.Time, next *SA) {
 	s.softAt, s.hardAt = time.Time{}, time.Time{}
 	s.move(Replaced)
 	next.move(Established)
-	next.live(now)
+	next.live(now, "IKE SA rekeyed")
 	s.env.Host.Adopt(now, next)
 }
 

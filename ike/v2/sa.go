@@ -81,8 +81,8 @@ type SA struct {
 	request  *request
 	answered answered // the peer's last request
 	tasks    []task
-	creating *session.Child // whose CREATE_CHILD_SA is the outstanding request
-	rekeying bool           // the outstanding request asks for our successor
+	asking   *attempt // the child SA that the outstanding request asks for
+	rekeying bool     // the outstanding request asks for our successor
 
 	children []*child
 
@@ -147,7 +147,7 @@ func (s *SA) Tick(now time.Time) {
 // expire ends what waited too long for its peer.
 func (s *SA) expire(now time.Time) {
 	s.expireAt = time.Time{}
-	if s.state == InitAnswered {
+	if s.state == InitAnswered && s.env.Host.MayLog(now) {
 		s.audit(slog.LevelInfo, "half-open IKE SA timed out")
 	}
 	s.free(now)
@@ -170,7 +170,7 @@ func (s *SA) free(now time.Time) {
 		return
 	}
 	s.dropChildren()
-	s.request, s.tasks, s.handshake = nil, nil, nil
+	s.giveUp()
 	s.softAt, s.hardAt, s.expireAt = time.Time{}, time.Time{}, time.Time{}
 	s.wipe()
 	s.move(Dead)
@@ -180,7 +180,7 @@ func (s *SA) free(now time.Time) {
 // that one gets lost.
 func (s *SA) close(now time.Time) {
 	s.dropChildren()
-	s.request, s.tasks, s.handshake = nil, nil, nil
+	s.giveUp()
 	s.softAt, s.hardAt = time.Time{}, time.Time{}
 	s.expireAt = now.Add(closedLife)
 	s.wipe()
@@ -193,6 +193,14 @@ func (s *SA) wipe() {
 		s.keys.Wipe()
 	}
 	s.keys, s.protect = nil, nil
+}
+
+// giveUp forgets what is under way.
+func (s *SA) giveUp() {
+	if s.asking != nil {
+		s.env.SPIs.Free(s.asking.spi)
+	}
+	s.request, s.tasks, s.handshake, s.asking = nil, nil, nil, nil
 }
 
 func (s *SA) dropChildren() {

@@ -44,6 +44,11 @@ func (s *SA) Up() bool {
 	return s.find(func(c *child) bool { return c.outSet }) != nil
 }
 
+// Negotiating reports whether a first or further child SA is under way.
+func (s *SA) Negotiating() bool {
+	return s.handshake != nil || s.asking != nil && s.asking.replaces == nil
+}
+
 // SamePeer reports whether both IKE SAs are with one peer.
 func (s *SA) SamePeer(o *SA) bool {
 	return s.conn != nil && s.conn == o.conn && s.peerID.Equal(o.peerID)

@@ -71,10 +71,13 @@ func (s *SA) start(now time.Time, t task) {
 	}
 }
 
-// Want negotiates a child SA unless one of that name stands or is under way.
-// The flow is the packet that asked for it, zero for none.
+// Want negotiates a child SA unless one stands or is under way. The flow is the
+// packet that asked for it, zero for none: one that a narrowed child SA does
+// not carry asks for another.
 func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
-	standing := func(c *child) bool { return c.conf.Name == conf.Name && c.state <= childRekeying && c.outSet }
+	standing := func(c *child) bool {
+		return c.conf.Name == conf.Name && c.state <= childReplaced && !c.redundant && c.carries(flow)
+	}
 	if s.find(standing) != nil || s.wanted(conf) {
 		return
 	}
@@ -84,7 +87,7 @@ func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
 
 // wanted reports whether the child SA is being negotiated.
 func (s *SA) wanted(conf *session.Child) bool {
-	if s.creating == conf || s.handshake != nil && s.handshake.child == conf {
+	if s.asking != nil && s.asking.conf == conf || s.handshake != nil && s.handshake.child == conf {
 		return true
 	}
 	return slices.ContainsFunc(s.tasks, func(t task) bool { return t.kind == taskCreateChild && t.conf == conf })
@@ -101,10 +104,12 @@ func (s *SA) Terminate(now time.Time, name string) {
 		s.pump(now)
 		return
 	}
-	if s.state != Established && s.state != Replaced {
+	if s.state < AuthSent {
 		s.free(now)
 		return
 	}
+	// With IKE_AUTH under way the peer may hold an IKE SA already: its answer
+	// is awaited, so that the Delete can follow.
 	s.tasks = []task{{kind: taskDeleteIKE}}
 	s.pump(now)
 }

@@ -61,12 +61,14 @@ type datagram struct {
 type countedSPIs struct {
 	*sadb.Allocator
 	held map[sadb.SPI]bool
+	name func(sadb.SPI)
 }
 
 func (c *countedSPIs) Allocate(worker int) (sadb.SPI, error) {
 	spi, err := c.Allocator.Allocate(worker)
 	if err == nil {
 		c.held[spi] = true
+		c.name(spi)
 	}
 	return spi, err
 }
@@ -85,9 +87,10 @@ func (w *world) add(name string, seed byte) *gateway {
 	rnd := rand.NewChaCha8([32]byte{seed})
 	g := &gateway{
 		name: name,
-		spis: &countedSPIs{sadb.NewAllocator(2, rnd), map[sadb.SPI]bool{}},
+		spis: &countedSPIs{Allocator: sadb.NewAllocator(2, rnd), held: map[sadb.SPI]bool{}},
 		in:   map[sadb.SPI]sadb.SA{}, out: map[sadb.SPI]sadb.SA{}, policies: map[sadb.PolicyID]sadb.Policy{},
 	}
+	g.spis.name = func(spi sadb.SPI) { w.spi(g, spi) }
 	g.engine = ike.New(ike.Config{Rand: rnd, SPIs: g.spis, Trace: true})
 	w.gateways[name] = g
 	return g
