@@ -242,14 +242,13 @@ func (h host) Adopt(now time.Time, sa *v2.SA) { h.add(now, sa) }
 
 func (h host) Alone(sa *v2.SA) bool {
 	return !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
-		return m.SA != sa && m.State() != v2.Closed && m.State() != v2.Dead
+		return m.SA != sa && m.State() <= v2.Established
 	})
 }
 
 // InitialContact drops the other IKE SAs with the same peer: RFC 7296 §2.4, the
 // notification "asserts that this IKE SA is the only IKE SA currently active
-// between the authenticated identities". A Delete goes out on each in case the
-// two ends opened at the same moment and the peer does hold it.
+// between the authenticated identities".
 func (h host) InitialContact(now time.Time, sa *v2.SA) {
 	for _, m := range slices.Clone(h.sas) {
 		if m.SA == sa || !m.SamePeer(sa) || m.State() != v2.Established {
@@ -257,7 +256,7 @@ func (h host) InitialContact(now time.Time, sa *v2.SA) {
 		}
 		h.out.Audit(slog.LevelInfo, "IKE SA dropped", slog.String("conn", m.Conn().Name),
 			slog.String("peer", m.Remote().String()), slog.String("reason", "peer started anew (INITIAL_CONTACT)"))
-		m.Shutdown(now)
+		m.Discard(now)
 		h.sync(now, m)
 	}
 }

@@ -61,6 +61,7 @@ type child struct {
 	successor   *child // made by the peer's rekey of this one
 	lowest      []byte // the lower nonce of the exchange that made this one (RFC 7296 §2.8.1)
 	redundant   bool   // lost a rekey collision: its maker deletes it
+	told        bool   // a Delete for it was sent or came
 }
 
 // terms are what an exchange agreed on for one child SA.
@@ -250,7 +251,7 @@ func (s *SA) tickChild(now time.Time, c *child) {
 // hard ends it.
 func (s *SA) Expire(now time.Time, pair sadb.SPI, hard bool, cause string) {
 	c := s.byInbound(pair)
-	if c == nil || c.state >= childDeleting {
+	if c == nil || c.state >= childDeleting || c.expired() {
 		return
 	}
 	if hard {
@@ -260,6 +261,9 @@ func (s *SA) Expire(now time.Time, pair sadb.SPI, hard bool, cause string) {
 	}
 	s.pump(now)
 }
+
+// expired reports whether the child SA reached its hard bound.
+func (c *child) expired() bool { return !c.lingerUntil.IsZero() }
 
 // expireChild ends a child SA whose bound is reached. Whatever becomes of the
 // Delete, it is gone after lingerTime.

@@ -75,6 +75,7 @@ func (s *SA) peerDeletes(now time.Time, p wire.Delete) []uint32 {
 		}
 		s.audit(slog.LevelInfo, "child SA deleted by peer", slog.String("child", c.conf.Name),
 			slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()))
+		c.told = true
 		s.succeed(now, c)
 		s.linger(now, c)
 	}
@@ -123,9 +124,13 @@ func (s *SA) Forget(now time.Time, spi sadb.SPI) bool {
 // deleteChild tells the peer and keeps taking what it still sends until it
 // answered. Nothing is sent on the child SA any more.
 func (s *SA) deleteChild(now time.Time, c *child) {
+	if c.state == childGone && !c.told {
+		s.abandon(now, c.in)
+	}
 	if c.state >= childDeleting {
 		return
 	}
+	c.told = true
 	s.succeed(now, c)
 	s.dropOutbound(c)
 	c.state = childDeleting

@@ -114,6 +114,23 @@ func (s *SA) Terminate(now time.Time, name string) {
 	s.pump(now)
 }
 
+// Discard drops an IKE SA that the peer says it does not hold. A Delete follows,
+// patiently, in case it does: two ends may open at the same moment.
+func (s *SA) Discard(now time.Time) {
+	s.dropChildren()
+	if s.asking != nil {
+		s.env.SPIs.Free(s.asking.spi)
+		s.asking = nil
+	}
+	if s.request != nil {
+		s.request.answer = func(time.Time, wire.Message) {}
+	}
+	s.softAt, s.hardAt, s.expireAt = time.Time{}, time.Time{}, now.Add(replacedLife)
+	s.tasks = []task{{kind: taskDeleteIKE}}
+	s.move(Replaced)
+	s.pump(now)
+}
+
 // Shutdown deletes everything at once and tells the peer without waiting.
 func (s *SA) Shutdown(now time.Time) {
 	s.dropChildren()
