@@ -2,19 +2,23 @@ package datapath
 
 import "sync/atomic"
 
-// origin says where a packet that waits in a hand-off ring came from, and so
-// what it is and which stage it enters.
+// origin says where a packet came from, and so what it is and which stage it
+// enters.
 type origin uint8
 
 const (
-	fromPort   origin = iota // an Ethernet frame that another worker received
+	fromPort   origin = iota // an Ethernet frame
 	fromHost                 // an inner IP packet that this host sent into the slow path device
 	fromKernel               // an outer IP packet that the kernel reassembled
 )
 
+// Dimensions of the rings: powers of two slots, bytes of each. Pages of a ring
+// that never fills are never touched.
 const (
-	handoffSlots = 512 // power of two
-	handoffBytes = 4096
+	handoffSlots = 512
+	handoffBytes = 4096 // the largest frame of a port
+	kernelSlots  = 32
+	kernelBytes  = 1<<16 - 1 // the largest packet that fragments make
 )
 
 // handoff is a single-producer single-consumer ring between two goroutines:
@@ -26,49 +30,55 @@ type handoff struct {
 	_        [60]byte      // keeps the two indices on cache lines of their own
 	consumed atomic.Uint32 // stored by the consumer only
 	_        [60]byte
-	meta     [handoffSlots]handoffMeta
-	data     []byte // handoffSlots slots of handoffBytes each
+	slots    []handoffSlot
+	data     []byte // as many times size bytes
+	size     int
 }
 
-type handoffMeta struct {
+type handoffSlot struct {
 	origin origin
 	port   uint8 // index of the port, with fromPort
+	hops   uint8 // how many workers have passed the packet on
 	n      uint16
 }
 
-func newHandoff() *handoff {
-	return &handoff{data: make([]byte, handoffSlots*handoffBytes)}
+func newHandoff(slots, size int) *handoff {
+	return &handoff{slots: make([]handoffSlot, slots), data: make([]byte, slots*size), size: size}
 }
 
-// push copies b into the ring, or reports false when it is full or b too long.
-func (h *handoff) push(o origin, port uint8, b []byte) bool {
+// push copies a packet into the ring, or reports false when it is full or the
+// packet too long.
+func (h *handoff) push(a arrival) bool {
 	at := h.produced.Load()
-	if at-h.consumed.Load() == handoffSlots || len(b) > handoffBytes {
+	if int(at-h.consumed.Load()) == len(h.slots) || len(a.data) > h.size {
 		return false
 	}
-	slot := at % handoffSlots
-	h.meta[slot] = handoffMeta{o, port, uint16(len(b))}
-	copy(h.slot(slot), b)
+	*h.slot(at) = handoffSlot{a.origin, uint8(a.port), a.hops, uint16(len(a.data))}
+	copy(h.bytes(at), a.data)
 	h.produced.Store(at + 1) // publishes the copy: sync/atomic orders what stands before it
 	return true
 }
 
-// peek returns the oldest packet, valid until release, or false when empty.
-func (h *handoff) peek() (handoffMeta, []byte, bool) {
-	at := h.consumed.Load()
-	if at == h.produced.Load() {
-		return handoffMeta{}, nil, false
-	}
-	slot := at % handoffSlots
-	m := h.meta[slot]
-	return m, h.slot(slot)[:m.n], true
+// ready is how many packets may be read, at most limit.
+func (h *handoff) ready(limit int) int {
+	return min(int(h.produced.Load()-h.consumed.Load()), limit)
 }
 
-func (h *handoff) release() { h.consumed.Store(h.consumed.Load() + 1) }
+// at is packet i of those that are ready, valid until its release.
+func (h *handoff) at(i int) arrival {
+	at := h.consumed.Load() + uint32(i)
+	m := h.slot(at)
+	return arrival{m.origin, int(m.port), h.bytes(at)[:m.n], m.hops}
+}
 
-func (h *handoff) empty() bool { return h.consumed.Load() == h.produced.Load() }
+// release gives the oldest n packets' slots back, in one store.
+func (h *handoff) release(n int) { h.consumed.Store(h.consumed.Load() + uint32(n)) }
 
-func (h *handoff) slot(i uint32) []byte {
-	at := int(i) * handoffBytes
-	return h.data[at : at+handoffBytes : at+handoffBytes]
+func (h *handoff) empty() bool { return h.ready(1) == 0 }
+
+func (h *handoff) slot(i uint32) *handoffSlot { return &h.slots[int(i)&(len(h.slots)-1)] }
+
+func (h *handoff) bytes(i uint32) []byte {
+	at := (int(i) & (len(h.slots) - 1)) * h.size
+	return h.data[at : at+h.size : at+h.size]
 }

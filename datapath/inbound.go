@@ -11,57 +11,31 @@ import (
 	"spindle/sadb/keysock"
 )
 
-// fromPort takes an Ethernet frame that XDP steered here: ESP or IKE for this
-// host, or a packet for a protected prefix. handed says that another worker
-// received it and found that its SA is ours.
-func (w *Worker) fromPort(port int, frame []byte, handed bool) packet.Verdict {
-	eth, v := packet.ParseEthernet(frame)
-	if v != packet.Pass {
-		return v
-	}
-	ip := frame[eth.Len:]
-	if v := w.outer.ParseIP(ip); v != packet.Pass {
-		return v
-	}
-	ip = ip[:w.outer.Length]
-	p := &w.ports[port]
-	if p.Outside && w.isOuter(!p.Inside) {
-		return w.inbound(port, frame, ip, handed)
-	}
-	return w.outbound(arrival{fromPort, port, frame, handed}, ip)
-}
-
-// fromKernel takes a whole outer IP packet from one of the kernel's sockets.
-func (w *Worker) fromKernel(ip []byte) packet.Verdict {
-	if v := w.outer.ParseIP(ip); v != packet.Pass {
-		return v
-	}
-	return w.inbound(-1, ip, ip[:w.outer.Length], false)
-}
-
-// isOuter tells the packets that end here from those to be protected. On a port
-// that faces only the untrusted network XDP steers no others.
-func (w *Worker) isOuter(only bool) bool {
+// isOuter tells the packets that end here, ESP and IKE, from those to be
+// protected. XDP has looked at the address already; a port that faces protected
+// networks also brings ESP and IKE on their way to elsewhere.
+func (w *Worker) isOuter(port int) bool {
 	h := &w.outer
 	encapsulating := h.Protocol == packet.ESP ||
 		h.Protocol == packet.UDP && (h.DstPort == portNATT || h.DstPort == portIKE)
-	if only || !encapsulating {
+	if !encapsulating || !w.ports[port].Inside {
 		return encapsulating
 	}
 	adj := w.table.Lookup(h.Dst)
 	return adj != nil && adj.Kind == fib.Local
 }
 
-// inbound takes an outer packet through RFC 4301 §5.2:
+// inbound takes an outer packet, parsed into w.outer, through RFC 4301 §5.2:
 //
 //  1. strip the UDP encapsulation; IKE goes to the control process
 //  2. find the SA by its SPI
 //  3. see that this worker owns it
-//  4. replay check, authentication, decryption: esp.Open, straight into a frame
+//  4. is its time over
+//  5. replay check, authentication, decryption: esp.Open, straight into a frame
 //     of the port by which the last packet left
-//  5. match the inner packet with the SA's selectors
-//  6. forward it
-func (w *Worker) inbound(port int, frame, ip []byte, handed bool) packet.Verdict {
+//  6. match the inner packet with the SA's selectors
+//  7. forward it
+func (w *Worker) inbound(a arrival, ip []byte) packet.Verdict {
 	h := &w.outer
 	if h.Fragment {
 		return packet.DropMalformed // XDP leaves fragments to the kernel, which reassembles
@@ -80,33 +54,39 @@ func (w *Worker) inbound(port int, frame, ip []byte, handed bool) packet.Verdict
 	if len(body) < esp.HeaderLen {
 		return packet.DropTruncated
 	}
-
 	spi := sadb.SPI(binary.BigEndian.Uint32(body))
 	sa := w.snap.Inbound(spi)
 	if sa == nil {
 		return w.unknownSPI(spi, binary.BigEndian.Uint32(body[4:]), encap)
 	}
 	if owner := spi.Worker(); owner != w.id {
-		return w.handInbound(owner, port, frame, handed)
+		return w.handOff(owner, a)
 	}
+	return w.open(sa, body)
+}
 
+// open is steps 4 to 7. What Open itself drops it counts itself.
+func (w *Worker) open(sa *inboundSA, body []byte) packet.Verdict {
 	w.note(&sa.bounds, sa)
-	if sa.over {
-		return packet.DropLifetime
+	if sa.ended(&sa.Counters) {
+		return sa.refuse(packet.DropLifetime)
 	}
-	dst := w.openInto()
-	n, v := sa.Open(dst, body, h.TOS, w.now)
+	dst := w.openInto(len(body))
+	n, v := sa.Open(dst, body, w.outer.TOS, w.now)
 	if v != packet.Pass {
 		return v
 	}
 	inner := dst[:n]
 	if v := w.inner.ParseIP(inner); v != packet.Pass {
-		return v
+		return sa.refuse(v)
 	}
 	if !w.permitted(sa) {
-		return packet.DropSelector
+		return sa.refuse(packet.DropSelector)
 	}
-	return w.forward(inner)
+	if v = w.forward(inner); v.Dropped() {
+		sa.refuse(v)
+	}
+	return v
 }
 
 // decapsulate sorts what came over UDP (RFC 3948 §2, RFC 7296 §2.23).
@@ -153,23 +133,15 @@ func (w *Worker) endpoints(ports bool) (local, remote netip.AddrPort) {
 	return netip.AddrPortFrom(h.Dst, h.DstPort), netip.AddrPortFrom(h.Src, h.SrcPort)
 }
 
-func (w *Worker) handInbound(owner, port int, frame []byte, handed bool) packet.Verdict {
-	if handed {
-		return packet.DropHandoffFull // the SA changed hands meanwhile; never pass a packet on twice
+// openInto is where the next packet of at most n bytes is decrypted: a TX frame
+// of the port that the last one left by, or scratch memory when there is none, or
+// none so large.
+func (w *Worker) openInto(n int) []byte {
+	frame := w.ports[w.hint].Queue.Reserve()
+	if len(frame) < packet.EthernetLen+n {
+		return w.buffer
 	}
-	if port < 0 {
-		return w.handOff(owner, fromKernel, 0, frame)
-	}
-	return w.handOff(owner, fromPort, port, frame)
-}
-
-// openInto is where the next packet is decrypted: a TX frame of the port that
-// the last one left by, or scratch memory when there is none.
-func (w *Worker) openInto() []byte {
-	if frame := w.ports[w.hint].Queue.Reserve(); frame != nil {
-		return frame[packet.EthernetLen:]
-	}
-	return w.buffer
+	return frame[packet.EthernetLen:]
 }
 
 // permitted checks the inner packet against the SA's selectors (RFC 4301 §5.2,
@@ -189,50 +161,4 @@ func matchAny(ts []sadb.Selector, a netip.Addr, protocol uint8, port uint16) boo
 		}
 	}
 	return false
-}
-
-// forward sends a clear packet on its way, by the mirrored routes.
-func (w *Worker) forward(ip []byte) packet.Verdict {
-	adj := w.table.Lookup(w.inner.Dst)
-	if adj == nil {
-		return packet.DropNoRoute
-	}
-	switch adj.Kind {
-	case fib.Direct:
-	case fib.Blackhole:
-		return packet.DropNoRoute
-	default:
-		return w.toHost(ip)
-	}
-	if len(ip) > adj.MTU {
-		return w.toHost(ip) // the kernel fragments, or tells the source why not
-	}
-	if v := packet.DecrementTTL(ip); v != packet.Pass {
-		return v
-	}
-	frame := w.ports[adj.Port].Queue.Reserve()
-	if frame == nil {
-		return packet.DropTXFull
-	}
-	if &frame[packet.EthernetLen] != &ip[0] {
-		copy(frame[packet.EthernetLen:], ip)
-	}
-	w.transmit(adj, frame, len(ip))
-	w.hint = adj.Port
-	return packet.Forwarded
-}
-
-// transmit puts the link header before n bytes of IP that already stand in the
-// reserved frame, and submits it.
-func (w *Worker) transmit(adj *fib.Adjacency, frame []byte, n int) {
-	eth := packet.Ethernet{Dst: adj.DstMAC, Src: adj.SrcMAC, Type: packet.EtherType(frame[packet.EthernetLen:])}
-	eth.Put(frame)
-	w.ports[adj.Port].Queue.Submit(packet.EthernetLen + n)
-}
-
-func (w *Worker) toHost(ip []byte) packet.Verdict {
-	if err := w.slow.ToHost(ip); err != nil {
-		return packet.DropSlowPath
-	}
-	return packet.ToKernel
 }

@@ -7,36 +7,19 @@ import (
 	"spindle/sadb/keysock"
 )
 
-// arrival is how a clear packet came to a worker, so that it can be handed on or
-// kept in just that form.
-type arrival struct {
-	origin origin
-	port   int    // with fromPort
-	data   []byte // the frame with fromPort, the IP packet with fromHost
-	handed bool
-}
-
-// fromHost takes an IP packet that this host sent into the tunnel device.
-func (w *Worker) fromHost(ip []byte) packet.Verdict {
-	if v := w.outer.ParseIP(ip); v != packet.Pass {
-		return v
-	}
-	return w.outbound(arrival{origin: fromHost, data: ip}, ip[:w.outer.Length])
-}
-
 // outbound takes a clear packet, parsed into w.outer, through RFC 4301 §5.1:
 //
 //  1. find the policy by the packet's selectors
 //  2. BYPASS is forwarded; DISCARD, and what no policy names, is dropped
 //  3. without an SA the packet waits, and asks for one
 //  4. see that this worker owns the SA
-//  5. does it fit, is its time over
+//  5. is its time over, is there a way to the peer
 //  6. complete a checksum that was left to hardware
-//  7. esp.Seal, straight into a frame of the port that leads to the peer
+//  7. does it fit, is its TTL at the end: else the kernel knows what to do
+//  8. esp.Seal, straight into a frame of the port that leads to the peer
 func (w *Worker) outbound(a arrival, ip []byte) packet.Verdict {
-	h := &w.outer
-	w.flow = sadb.Flow{Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, SrcPort: h.SrcPort, DstPort: h.DstPort}
-	entry := w.snap.Match(sadb.Outbound, &w.flow)
+	flow := flowOf(&w.outer)
+	entry := w.snap.Match(sadb.Outbound, &flow)
 	if entry == nil || entry.Policy.Action == sadb.Discard {
 		return packet.DropPolicy
 	}
@@ -45,55 +28,59 @@ func (w *Worker) outbound(a arrival, ip []byte) packet.Verdict {
 	}
 	sa := entry.Outbound
 	if sa == nil {
-		return w.await(entry.Policy, a)
+		return w.await(entry.Policy, &flow, a)
 	}
 	if owner := sa.pair.Worker(); owner != w.id {
-		if a.handed {
-			return packet.DropHandoffFull // never pass a packet on twice
-		}
-		return w.handOff(owner, a.origin, a.port, a.data)
+		return w.handOff(owner, a)
 	}
+	return w.protect(sa, a, ip)
+}
 
+// protect is steps 5 to 8.
+func (w *Worker) protect(sa *outboundSA, a arrival, ip []byte) packet.Verdict {
+	w.note(&sa.bounds, sa)
+	if sa.ended(&sa.Counters) {
+		return sa.refuse(packet.DropLifetime)
+	}
 	adj := w.table.Lookup(sa.Remote())
-	if adj == nil || adj.Kind == fib.Blackhole {
-		return packet.DropNoRoute
+	if adj == nil || adj.Kind == fib.Blackhole || adj.Kind == fib.Unreachable || adj.Kind == fib.Prohibit {
+		return sa.refuse(packet.DropNoRoute)
 	}
-	if len(ip) > sa.InnerMTU(adj.MTU) {
-		return w.tooBig(a, ip)
+	w.repair(a, ip)
+	if len(ip) > sa.fits(adj) {
+		return w.tooBig(sa, a, ip)
 	}
-	if a.origin == fromPort {
-		if v := packet.DecrementTTL(ip); v != packet.Pass {
-			return v
-		}
-		if w.ports[a.port].RepairChecksum {
-			packet.RepairChecksum(ip, h)
-		}
-	} else {
-		packet.RepairChecksum(ip, h)
+	// The kernel has done so with what came through the tunnel device.
+	if a.origin == fromPort && packet.DecrementTTL(ip) != packet.Pass {
+		return w.toHost(ip)
 	}
 	return w.seal(sa, adj, ip)
 }
 
-// seal encrypts into a TX frame when the peer's neighbour is known, else into
-// scratch memory for the kernel to send.
-func (w *Worker) seal(sa *outboundSA, adj *fib.Adjacency, ip []byte) packet.Verdict {
-	w.note(&sa.bounds, sa)
-	if sa.over {
-		return packet.DropLifetime
+// repair completes the checksum of a packet that a local stack left partial. It
+// must happen before any other stage changes, cuts or hides the packet.
+func (w *Worker) repair(a arrival, ip []byte) {
+	if a.origin == fromHost || w.ports[a.port].RepairChecksum {
+		packet.RepairChecksum(ip, &w.outer)
 	}
+}
+
+// seal encrypts into a TX frame when the peer's neighbour is known, else into
+// scratch memory for the kernel to send. What Seal itself drops it counts itself.
+func (w *Worker) seal(sa *outboundSA, adj *fib.Adjacency, ip []byte) packet.Verdict {
 	if adj.Kind != fib.Direct {
 		n, v := sa.Seal(w.buffer, ip, w.now)
 		if v != packet.Pass {
 			return v
 		}
 		if err := w.slow.SendPacket(w.buffer[:n], sa.Remote()); err != nil {
-			return packet.DropSlowPath
+			return sa.refuse(packet.DropSlowPath)
 		}
 		return packet.ToKernel
 	}
 	frame := w.ports[adj.Port].Queue.Reserve()
 	if frame == nil {
-		return packet.DropTXFull
+		return sa.refuse(packet.DropTXFull)
 	}
 	n, v := sa.Seal(frame[packet.EthernetLen:], ip, w.now)
 	if v != packet.Pass {
@@ -103,34 +90,47 @@ func (w *Worker) seal(sa *outboundSA, adj *fib.Adjacency, ip []byte) packet.Verd
 	return packet.Forwarded
 }
 
-// bypass forwards a packet in the clear, as policy says.
+// bypass forwards a packet in the clear, as policy says. This host's own came by
+// a route into the tunnel device, which the kernel's marked sockets do not take.
 func (w *Worker) bypass(a arrival, ip []byte) packet.Verdict {
-	w.inner = w.outer
+	w.repair(a, ip)
 	if a.origin == fromHost {
-		return packet.DropPolicy // it came by a route into the tunnel device: no other way is known
+		if err := w.slow.SendPacket(ip, w.outer.Dst); err != nil {
+			return packet.DropSlowPath
+		}
+		return packet.ToKernel
 	}
-	return w.forward(ip)
+	adj := w.table.Lookup(w.outer.Dst)
+	switch {
+	case adj == nil:
+		return w.toHost(ip)
+	case adj.Kind == fib.Blackhole:
+		return packet.DropNoRoute
+	case adj.Kind == fib.Direct:
+		return w.send(adj, ip)
+	}
+	return w.toHost(ip)
 }
 
 // tooBig gives a packet that does not fit the tunnel back to the kernel, which
 // routes it to the tunnel device and there fragments it, or tells the source the
 // MTU. A packet that came from that device already did fit its MTU: one of
 // several tunnels is narrower still.
-func (w *Worker) tooBig(a arrival, ip []byte) packet.Verdict {
+func (w *Worker) tooBig(sa *outboundSA, a arrival, ip []byte) packet.Verdict {
 	if a.origin == fromHost {
-		return packet.DropTooBig
+		return sa.refuse(packet.DropTooBig)
 	}
 	return w.toHost(ip)
 }
 
 // await keeps a packet until its policy has an SA, and asks for one.
-func (w *Worker) await(p *sadb.Policy, a arrival) packet.Verdict {
+func (w *Worker) await(p *sadb.Policy, flow *sadb.Flow, a arrival) packet.Verdict {
 	if !p.Acquire {
 		return packet.DropPolicy
 	}
-	kept, ask := w.waiting.add(p.ID, a, w.now)
-	if ask {
-		w.slow.Report(keysock.Acquire{Policy: p.ID, Flow: w.flow})
+	kept := w.waiting.keep(p.ID, a, w.now)
+	if w.waiting.mayAsk(p.ID, w.now) {
+		w.slow.Report(keysock.Acquire{Policy: p.ID, Flow: *flow})
 	}
 	if !kept {
 		return packet.DropNoSA

@@ -34,13 +34,19 @@ func FindLinks(outside, inside []string) ([]Link, error) {
 		l := Link{Port: len(links), Outside: slices.Contains(outside, name), Inside: slices.Contains(inside, name)}
 		found, err := net.InterfaceByName(name)
 		if err != nil {
-			return nil, fmt.Errorf("port %s: no such interface in this network namespace: correct `outside` or `inside`", name)
+			return nil, fmt.Errorf("port %s: no such interface in this network namespace, correct `outside` or `inside`: %w", name, err)
 		}
 		l.Interface = *found
+		if len(l.HardwareAddr) != 6 || l.Flags&net.FlagLoopback != 0 {
+			return nil, fmt.Errorf("port %s: not an Ethernet interface", name)
+		}
 		if l.Queues, l.Software, err = describeLink(name); err != nil {
 			return nil, fmt.Errorf("port %s: %w", name, err)
 		}
 		links = append(links, l)
+	}
+	if len(links) == 0 {
+		return nil, errors.New("no ports: name at least one interface under `outside` or `inside`")
 	}
 	return links, sameQueues(links)
 }
@@ -65,7 +71,8 @@ type ethtoolChannels struct {
 }
 
 // describeLink asks the driver how many RX queues are in use and who it is. A
-// driver that does not tell has one queue.
+// driver that does not tell has one queue. A worker sends by the TX queue of its
+// number, so there must be as many of those: without, the kernel answers ENXIO.
 func describeLink(name string) (queues int, software bool, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -87,7 +94,11 @@ func describeLink(name string) (queues int, software bool, err error) {
 	if errno != 0 {
 		return 1, software, nil
 	}
-	return max(1, int(channels.rxCount+channels.inCombined)), software, nil
+	queues = max(1, int(channels.rxCount+channels.inCombined))
+	if tx := max(1, int(channels.txCount+channels.inCombined)); tx < queues {
+		return 0, false, fmt.Errorf("%d receive queues and only %d transmit queues: give it the same number of both with `ethtool -L`", queues, tx)
+	}
+	return queues, software, nil
 }
 
 // FIBPorts are the links as the route mirror numbers them.
@@ -102,10 +113,11 @@ func FIBPorts(links []Link) []fib.Port {
 // Ports are the opened ports: the XDP program attached and an AF_XDP socket on
 // each queue.
 type Ports struct {
-	Modes   []string // for the operator, one a port: "eth1: native XDP, zero-copy, 4 queues"
-	steer   *bpf.Steer
-	links   []Link
-	sockets [][]*xsk.Socket // by port, then by queue
+	Modes    []string // for the operator, one a port: "eth1: native XDP, zero-copy, 4 queues"
+	steer    *bpf.Steer
+	links    []Link
+	attached int             // how many of links have the program
+	sockets  [][]*xsk.Socket // by port, then by queue
 }
 
 // OpenPorts attaches the steering program to the links and opens their sockets.
@@ -122,6 +134,7 @@ func OpenPorts(links []Link, steer *bpf.Steer, mode bpf.Mode) (_ *Ports, err err
 		if err != nil {
 			return nil, err
 		}
+		p.attached++
 		if err := p.openQueues(l); err != nil {
 			return nil, err
 		}
@@ -180,12 +193,14 @@ func (p *Ports) Name(port int) string {
 	return p.links[port].Name
 }
 
-// Close detaches the program and closes the sockets. The workers must have stopped.
+// Close detaches the program and closes the sockets. The workers must have
+// stopped. A second Close does nothing.
 func (p *Ports) Close() error {
 	var errs []error
-	for _, l := range p.links[:len(p.Modes)] {
+	for _, l := range p.links[:p.attached] {
 		errs = append(errs, p.steer.Detach(l.Index))
 	}
+	p.attached = 0
 	for _, queues := range p.sockets {
 		for _, s := range queues {
 			errs = append(errs, s.Close())

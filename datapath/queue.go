@@ -1,7 +1,7 @@
 package datapath
 
 // Queue is one RX and TX ring pair of a port, as its worker sees it: an AF_XDP
-// socket, or plain memory in a bench. It is used by one goroutine only.
+// socket, or plain memory in a test or bench. It is used by one goroutine only.
 type Queue interface {
 	// Peek fills frames with received Ethernet frames, at most len(frames), and
 	// returns how many. They stay valid until Release.
@@ -18,6 +18,8 @@ type Queue interface {
 	Flush() error
 	// Pending is how many submitted frames the last Flush had to leave.
 	Pending() int
+	// Check is an error when the port is gone, for a worker that sends nothing.
+	Check() error
 	// FD is polled while the worker sleeps; -1 for none.
 	FD() int
 }

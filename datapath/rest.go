@@ -1,6 +1,8 @@
 package datapath
 
 import (
+	"errors"
+	"fmt"
 	"runtime"
 	"time"
 
@@ -15,11 +17,12 @@ const (
 	spinTimeSmall = 10 * time.Microsecond // with two CPUs or fewer
 )
 
-// How often an idle worker looks round by itself, and how often a busy one
-// publishes its counters.
+// How often an idle worker looks round by itself, whether its ports are still
+// there, and how often a busy one publishes its counters.
 const (
 	sleepTime   = time.Second
 	settleEvery = int64(20 * time.Millisecond)
+	unsentTime  = time.Millisecond // until a port is asked again to take what it left
 )
 
 // idle decides when a worker has waited long enough for a packet.
@@ -54,24 +57,47 @@ func (i *idle) spent(packets int, now int64) bool {
 
 // sleep waits until a frame arrives, another goroutine rouses the worker, or
 // there is something to do by the clock. A sleeping worker holds no snapshot, so
-// nobody waits for it.
-func (w *Worker) sleep() {
+// nobody waits for it. The error is that of a port that is gone.
+func (w *Worker) sleep() error {
 	w.publish()
 	w.reader.Leave()
 	w.sleeping.Store(true)
-	if !w.handedWork() { // looked at after the flag: see rouse
-		timeout := sleepTime
-		if w.waiting.n > 0 || w.unsent() {
-			timeout = time.Duration(settleEvery)
-		}
+	events, timeout := 1, w.patience()
+	if !w.nudged.Swap(false) && !w.handedWork() { // looked at after the flag: see rouse
 		ts := unix.NsecToTimespec(int64(timeout))
-		unix.Ppoll(w.fds, &ts, nil) // whatever it says, the rings are looked at next
+		events, _ = unix.Ppoll(w.fds, &ts, nil) // on an error the rings are looked at, as on success
+		if w.fds[0].Revents != 0 {
+			var count [8]byte
+			unix.Read(w.wake, count[:])
+		}
 	}
 	w.sleeping.Store(false)
-	if w.fds[0].Revents != 0 {
-		var count [8]byte
-		unix.Read(w.wake, count[:])
+	if events == 0 && timeout == sleepTime {
+		return w.check()
 	}
+	return nil
+}
+
+// check asks every port of a worker whether it is still there.
+func (w *Worker) check() error {
+	var errs []error
+	for i := range w.ports {
+		if err := w.ports[i].Queue.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("port %s: %w", w.ports[i].Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// patience is how long there is nothing to do by the clock.
+func (w *Worker) patience() time.Duration {
+	switch {
+	case w.unsent():
+		return unsentTime
+	case w.waiting.n > 0:
+		return time.Duration(settleEvery)
+	}
+	return sleepTime
 }
 
 func (w *Worker) handedWork() bool {
@@ -108,9 +134,7 @@ func (w *Worker) publish() {
 		w.published[v].Store(w.counters[v])
 	}
 	for _, sa := range w.changed {
-		if expire, ok := sa.publish(); ok {
-			w.slow.Report(expire)
-		}
+		sa.publish(w.slow)
 	}
 	w.changed = w.changed[:0]
 }

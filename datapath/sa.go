@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"spindle/datapath/esp"
+	"spindle/datapath/fib"
+	"spindle/datapath/packet"
 	"spindle/sadb"
 	"spindle/sadb/keysock"
 )
@@ -32,7 +34,8 @@ type (
 	outboundSA struct {
 		*esp.Outbound
 		bounds
-		held record
+		pathMTU int // bytes of the outer packet, 0 that of the way to the peer
+		held    record
 	}
 )
 
@@ -40,6 +43,7 @@ type (
 type record struct {
 	sa          sadb.SA
 	fingerprint string
+	width       int // outbound: the longest inner packet by the routes, 0 unknown
 }
 
 func newInboundSA(sa sadb.SA) (*inboundSA, error) {
@@ -55,14 +59,18 @@ func newOutboundSA(sa sadb.SA) (*outboundSA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outboundSA{out, newBounds(&sa), newRecord(sa)}, nil
+	return &outboundSA{out, newBounds(&sa), int(sa.PathMTU), newRecord(sa)}, nil
 }
 
 func newRecord(sa sadb.SA) record {
-	r := record{sa, sa.Key.Fingerprint()}
+	r := record{sa: sa, fingerprint: sa.Key.Fingerprint()}
 	clear(sa.Key)
 	r.sa.Key = nil
 	return r
+}
+
+func (r *record) move(u keysock.Update) {
+	r.sa.Local, r.sa.Remote, r.sa.Encap = u.Local, u.Remote, u.Encap
 }
 
 func (r *record) usage(u esp.Usage) keysock.Usage {
@@ -75,7 +83,8 @@ func (r *record) usage(u esp.Usage) keysock.Usage {
 	return usage
 }
 
-// sequenceSoft is when an SA with 32-bit sequence numbers asks for its successor.
+// sequenceSoft is when an outbound SA with 32-bit sequence numbers asks for its
+// successor.
 const sequenceSoft = 1 << 31
 
 // bounds are the limits that only the data path sees reached: bytes, packets and
@@ -83,32 +92,43 @@ const sequenceSoft = 1 << 31
 type bounds struct {
 	pair       sadb.SPI
 	soft, hard sadb.Lifetime
-	esn        bool
+	sequence   uint64 // soft bound of the sequence number, 0 none
 
 	touched bool // in its worker's list of SAs with news
 	asked   bool // soft expiry was reported
-	over    bool // hard expiry was reported: no packet passes any more
+	told    bool // hard expiry was reported
 }
 
 func newBounds(sa *sadb.SA) bounds {
-	return bounds{pair: sa.Pair, soft: sa.Soft, hard: sa.Hard, esn: sa.ESN}
+	b := bounds{pair: sa.Pair, soft: sa.Soft, hard: sa.Hard}
+	if sa.Direction == sadb.Outbound && !sa.ESN {
+		b.sequence = sequenceSoft
+	}
+	return b
 }
 
-// check compares the SA's use with its bounds and returns what to report, if
-// anything is new.
-func (b *bounds) check(c *esp.Counters) (keysock.Expire, bool) {
-	cause, hard := reached(b.hard, c), true
-	if cause == "" {
-		cause, hard = reached(b.soft, c), false
-		if cause == "" && !b.esn && c.Usage().Sequence >= sequenceSoft {
-			cause = "sequence"
+// ended says that the hard bound is reached: no packet passes any more.
+func (b *bounds) ended(c *esp.Counters) bool { return reached(b.hard, c) != "" }
+
+// report tells the control process of a bound that was reached, once; if nobody
+// could take the report, again after the next packet.
+func (b *bounds) report(c *esp.Counters, slow SlowPath) {
+	if cause := reached(b.hard, c); cause != "" {
+		if !b.told {
+			b.told = slow.Report(keysock.Expire{Pair: b.pair, Hard: true, Cause: cause})
 		}
+		return
 	}
-	if cause == "" || b.over || b.asked && !hard {
-		return keysock.Expire{}, false
+	if b.asked {
+		return
 	}
-	b.asked, b.over = true, hard
-	return keysock.Expire{Pair: b.pair, Hard: hard, Cause: cause}, true
+	cause := reached(b.soft, c)
+	if cause == "" && b.sequence != 0 && c.Usage().Sequence >= b.sequence {
+		cause = "sequence"
+	}
+	if cause != "" {
+		b.asked = slow.Report(keysock.Expire{Pair: b.pair, Cause: cause})
+	}
 }
 
 func reached(l sadb.Lifetime, c *esp.Counters) string {
@@ -123,17 +143,43 @@ func reached(l sadb.Lifetime, c *esp.Counters) string {
 
 // news is an SA in a worker's list of those with something to publish.
 type news interface {
-	publish() (keysock.Expire, bool)
+	publish(SlowPath)
 }
 
-func (in *inboundSA) publish() (keysock.Expire, bool) {
+func (in *inboundSA) publish(slow SlowPath) {
 	in.touched = false
 	in.Publish()
-	return in.check(&in.Counters)
+	in.report(&in.Counters, slow)
 }
 
-func (out *outboundSA) publish() (keysock.Expire, bool) {
+func (out *outboundSA) publish(slow SlowPath) {
 	out.touched = false
 	out.Publish()
-	return out.check(&out.Counters)
+	out.report(&out.Counters, slow)
+}
+
+// refuse counts a drop that is not esp's own.
+func (in *inboundSA) refuse(v packet.Verdict) packet.Verdict {
+	in.Drops++
+	return v
+}
+
+func (out *outboundSA) refuse(v packet.Verdict) packet.Verdict {
+	out.Drops++
+	return v
+}
+
+// unknownMTU is taken where the kernel names none.
+const unknownMTU = 1500
+
+// fits is the longest inner packet that, sealed, takes this way to the peer.
+func (out *outboundSA) fits(way *fib.Adjacency) int {
+	mtu := way.MTU
+	if mtu == 0 {
+		mtu = unknownMTU
+	}
+	if out.pathMTU != 0 {
+		mtu = min(mtu, out.pathMTU)
+	}
+	return out.InnerMTU(mtu)
 }

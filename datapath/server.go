@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -38,41 +36,48 @@ type Server struct {
 	Steering Steering
 	Host     HostRoutes
 	Routes   Routes
-	Counters func(emit func(keysock.Counters) error) error // of everything but the workers
+	Counters func(emit func(keysock.Counters) error) error // of everything but the group
 	SendIKE  func(local, remote netip.AddrPort, message []byte) error
 
-	mu       sync.Mutex              // the writer's lock: keysock.Serve and Refresh come from two goroutines
-	in       map[sadb.SPI]*inboundSA // by pair
-	out      map[sadb.SPI]*outboundSA
+	mu       sync.Mutex               // the writer's lock: keysock.Serve and Refresh come from two goroutines
+	in       map[int]*inboundSA       // by slot, which is what a new SA takes over
+	out      map[sadb.SPI]*outboundSA // by pair
 	policies map[sadb.PolicyID]sadb.Policy
-	mtu      int // of the tunnel device, as last set
+	widths   map[int]int // how many tunnels have that inner MTU
+	mtu      int         // of the tunnel device, as last set
 }
 
 var _ keysock.Handler = (*Server)(nil)
 
-// addTimeout bounds the wait for the workers. A worker takes microseconds to come
-// round; one that does not is broken, and the SA is not acknowledged.
-const addTimeout = time.Second
+// roundTimeout bounds the wait for the workers. A worker takes microseconds to
+// come round; one that does not is broken.
+const roundTimeout = time.Second
 
-// Add installs an SA and returns once every worker sees it.
+// Add installs an SA and returns once every worker sees it. The key is cleared
+// in any case.
 func (s *Server) Add(sa sadb.SA) error {
+	defer clear(sa.Key)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var err error
-	if sa.Direction == sadb.Inbound {
-		err = s.addInbound(sa)
-	} else {
-		err = s.addOutbound(sa)
+	add := s.addInbound
+	if sa.Direction == sadb.Outbound {
+		add = s.addOutbound
 	}
-	if err != nil {
+	if err := add(sa); err != nil {
 		return err
 	}
+	return s.publish()
+}
+
+// publish shows the workers what has changed and waits until none of them works
+// with what was before; then the keys of what was deleted are wiped.
+func (s *Server) publish() error {
 	s.DB.Publish()
 	s.Group.Rouse()
-	ctx, cancel := context.WithTimeout(context.Background(), addTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), roundTimeout)
 	defer cancel()
 	if err := s.DB.Wait(ctx); err != nil {
-		return fmt.Errorf("sa %v: a worker did not come round within %v: %w", sa.SPI, addTimeout, err)
+		return fmt.Errorf("a worker did not come round within %v: %w", roundTimeout, err)
 	}
 	return nil
 }
@@ -81,18 +86,22 @@ func (s *Server) addInbound(sa sadb.SA) error {
 	if sa.SPI.Worker() >= len(s.Group.Workers) || sa.SPI.Slot() == 0 {
 		return fmt.Errorf("sa %v: its SPI names no worker and slot of this data path (%d workers)", sa.SPI, len(s.Group.Workers))
 	}
+	if sa.Pair != sa.SPI {
+		return fmt.Errorf("sa %v: its pair %v is another inbound SA", sa.SPI, sa.Pair)
+	}
 	in, err := newInboundSA(sa)
 	if err != nil {
 		return err
 	}
-	if old := s.in[sa.SPI]; old != nil {
-		s.DB.Retire(old.Wipe)
-	}
 	if err := s.Steering.AddSPI(uint32(sa.SPI)); err != nil {
+		in.Wipe()
 		return err
 	}
 	s.DB.AddInbound(sa.SPI, in)
-	put(&s.in, sa.SPI, in)
+	if old := s.in[sa.SPI.Slot()]; old != nil {
+		s.DB.Retire(old.Wipe)
+	}
+	put(&s.in, sa.SPI.Slot(), in)
 	return nil
 }
 
@@ -104,12 +113,16 @@ func (s *Server) addOutbound(sa sadb.SA) error {
 	if err != nil {
 		return err
 	}
-	if old := s.DB.DeleteOutbound(sa.Pair); old != nil {
-		s.DB.Retire(old.Wipe)
-	}
+	old := s.DB.DeleteOutbound(sa.Pair)
 	s.DB.BindOutbound(sa.Pair, sa.Policy, out)
+	if old != nil {
+		s.DB.Retire(old.Wipe)
+		s.unmeasure(old)
+	}
 	put(&s.out, sa.Pair, out)
-	return s.fitMTU()
+	s.measure(out)
+	_ = s.fitMTU() // Refresh tries again, and tells
+	return nil
 }
 
 func put[K comparable, V any](m *map[K]V, k K, v V) {
@@ -128,10 +141,16 @@ func (s *Server) Update(u keysock.Update) error {
 		return fmt.Errorf("update sa pair %v: no outbound SA", u.Pair)
 	}
 	if err := out.Rebind(u.Local, u.Remote, u.Encap); err != nil {
-		return err
+		return fmt.Errorf("update sa pair %v: %w", u.Pair, err)
 	}
-	out.held.sa.Local, out.held.sa.Remote, out.held.sa.Encap = u.Local, u.Remote, u.Encap
-	return s.fitMTU()
+	out.held.move(u)
+	if in := s.in[u.Pair.Slot()]; in != nil && in.held.sa.SPI == u.Pair {
+		in.held.move(u)
+	}
+	s.unmeasure(out)
+	s.measure(out)
+	_ = s.fitMTU()
+	return nil
 }
 
 // Delete removes one direction of an SA pair; its key is wiped when the last
@@ -139,10 +158,14 @@ func (s *Server) Update(u keysock.Update) error {
 func (s *Server) Delete(d keysock.Delete) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	remove := s.deleteInbound
 	if d.Direction == sadb.Outbound {
-		return s.deleteOutbound(d.Pair)
+		remove = s.deleteOutbound
 	}
-	return s.deleteInbound(d.Pair)
+	if err := remove(d.Pair); err != nil {
+		return err
+	}
+	return s.publish()
 }
 
 func (s *Server) deleteInbound(spi sadb.SPI) error {
@@ -150,10 +173,8 @@ func (s *Server) deleteInbound(spi sadb.SPI) error {
 	if in == nil {
 		return fmt.Errorf("delete sa %v: no such inbound SA", spi)
 	}
-	delete(s.in, spi)
+	delete(s.in, spi.Slot())
 	s.DB.Retire(in.Wipe)
-	s.DB.Publish()
-	s.Group.Rouse()
 	return s.Steering.DeleteSPI(uint32(spi))
 }
 
@@ -164,9 +185,9 @@ func (s *Server) deleteOutbound(pair sadb.SPI) error {
 	}
 	delete(s.out, pair)
 	s.DB.Retire(out.Wipe)
-	s.DB.Publish()
-	s.Group.Rouse()
-	return s.fitMTU()
+	s.unmeasure(out)
+	_ = s.fitMTU()
+	return nil
 }
 
 // Flush removes all SAs and policies.
@@ -174,16 +195,18 @@ func (s *Server) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for _, pair := range slices.Collect(maps.Keys(s.out)) {
+	for pair := range s.out {
 		errs = append(errs, s.deleteOutbound(pair))
 	}
-	for _, spi := range slices.Collect(maps.Keys(s.in)) {
-		errs = append(errs, s.deleteInbound(spi))
+	for _, in := range s.in {
+		errs = append(errs, s.deleteInbound(in.held.sa.SPI))
 	}
-	for _, id := range slices.Collect(maps.Keys(s.policies)) {
-		errs = append(errs, s.deletePolicy(id))
+	for id, p := range s.policies {
+		delete(s.policies, id)
+		s.DB.DeletePolicy(id)
+		errs = append(errs, s.unsteer(p))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.publish(), s.setRoutes())...)
 }
 
 // Dump emits every SA of the data path.
@@ -203,13 +226,17 @@ func (s *Server) Dump(emit func(keysock.Usage) error) error {
 	return nil
 }
 
-// Stats emits the counters of every worker, then those of the ports.
+// Stats emits the counters of every worker, of what never reached one, and those
+// of the ports.
 func (s *Server) Stats(emit func(keysock.Counters) error) error {
 	for _, w := range s.Group.Workers {
 		names, values := w.Counters()
 		if err := emit(keysock.Counters{Source: fmt.Sprintf("worker %d", w.id), Names: names, Values: values}); err != nil {
 			return err
 		}
+	}
+	if err := emit(s.Group.Counters()); err != nil {
+		return err
 	}
 	return s.Counters(emit)
 }

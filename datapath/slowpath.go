@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"spindle/datapath/tun"
 	"spindle/sadb/keysock"
@@ -16,6 +17,8 @@ type Kernel struct {
 	Host    *tun.Device
 	Sockets *Sockets
 	Reports chan keysock.Message
+
+	unreported atomic.Uint64 // messages that found Reports full
 }
 
 // NewKernel joins them.
@@ -38,7 +41,15 @@ func (k *Kernel) Report(m keysock.Message) bool {
 	case k.Reports <- m:
 		return true
 	default:
+		k.unreported.Add(1)
 		return false
+	}
+}
+
+// Counters are the reports that the control process never got.
+func (k *Kernel) Counters() keysock.Counters {
+	return keysock.Counters{
+		Source: "reports", Names: []string{"drop_report_queue_full"}, Values: []uint64{k.unreported.Load()},
 	}
 }
 

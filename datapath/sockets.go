@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,9 @@ func OpenSockets(mark int) (_ *Sockets, err error) {
 		port    int
 	}{{"udp4", portIKE}, {"udp4", portNATT}, {"udp6", portIKE}, {"udp6", portNATT}} {
 		c, err := lc.ListenPacket(context.Background(), at.network, fmt.Sprintf(":%d", at.port))
+		if noIPv6(at.network, err) {
+			continue
+		}
 		if errors.Is(err, unix.EADDRINUSE) {
 			return nil, fmt.Errorf("listen on UDP port %d: another IKE daemon holds it, stop that one first", at.port)
 		}
@@ -56,17 +60,29 @@ func OpenSockets(mark int) (_ *Sockets, err error) {
 	}
 	for i, network := range []string{"ip4:50", "ip6:50"} {
 		c, err := lc.ListenPacket(context.Background(), network, "")
+		if noIPv6(network, err) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("open raw ESP socket: %w", err)
 		}
 		s.esp[i] = c.(*net.IPConn)
 	}
 	for i, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		if s.raw[i], err = openRaw(family, mark); err != nil {
+		if s.raw[i], err = openRaw(family, mark); err != nil && !(family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT)) {
 			return nil, fmt.Errorf("open raw IP socket: %w", err)
 		}
 	}
 	return s, nil
+}
+
+// noIPv6 reports a kernel that was started without IPv6, which is no error.
+func noIPv6(network string, err error) bool {
+	return isIPv6(network) && errors.Is(err, unix.EAFNOSUPPORT)
+}
+
+func isIPv6(network string) bool {
+	return strings.HasPrefix(network, "udp6") || strings.HasPrefix(network, "ip6")
 }
 
 // prepare sets what every receiving socket needs before it is bound.
@@ -74,7 +90,7 @@ func (s *Sockets) prepare(network, _ string, c syscall.RawConn) error {
 	var err error
 	set := func(fd uintptr) {
 		level, option := unix.IPPROTO_IP, unix.IP_PKTINFO
-		if network == "udp6" || network == "ip6:50" || network == "ip6" {
+		if isIPv6(network) {
 			level, option = unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO
 		}
 		err = errors.Join(
@@ -94,7 +110,11 @@ func openRaw(family, mark int) (int, error) {
 	if family == unix.AF_INET6 {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_HDRINCL, 1)
 	}
-	return fd, errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, mark))
+	if err = errors.Join(err, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, mark)); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
 }
 
 // Close closes all of them.
@@ -128,6 +148,9 @@ func (s *Sockets) SendIKE(local, remote netip.AddrPort, message []byte) error {
 	if remote.Addr().Is6() {
 		i += 2
 	}
+	if s.ike[i] == nil {
+		return fmt.Errorf("send to %v: %w", remote, unix.EAFNOSUPPORT)
+	}
 	_, _, err := s.ike[i].WriteMsgUDPAddrPort(message, sourceAddress(local.Addr()), remote)
 	return err
 }
@@ -146,7 +169,8 @@ func sourceAddress(local netip.Addr) []byte {
 }
 
 // SendPacket sends a whole IP packet by the kernel's routes; the kernel resolves
-// the neighbour, and fragments IPv4.
+// the neighbour. It refuses what is longer than the MTU: packets with their own
+// header are not fragmented (raw(7)).
 func (s *Sockets) SendPacket(packet []byte, dst netip.Addr) error {
 	if dst.Is4() {
 		return unix.Sendto(s.raw[0], packet, unix.MSG_DONTWAIT, &unix.SockaddrInet4{Addr: dst.As4()})
@@ -165,9 +189,15 @@ func (s *Sockets) Receive(punt func(local, remote netip.AddrPort, message []byte
 		go func() { loop(); done <- struct{}{} }()
 	}
 	for i, c := range s.ike {
+		if c == nil {
+			continue
+		}
 		start(func() { receiveUDP(c, uint16([]int{portIKE, portNATT}[i%2]), punt, esp) })
 	}
 	for _, c := range s.esp {
+		if c == nil {
+			continue
+		}
 		start(func() { receiveESP(c, esp) })
 	}
 	for range loops {
@@ -176,7 +206,8 @@ func (s *Sockets) Receive(punt func(local, remote netip.AddrPort, message []byte
 }
 
 func receiveUDP(c *net.UDPConn, port uint16, punt func(local, remote netip.AddrPort, message []byte), esp func([]byte)) {
-	buf, oob := make([]byte, 1<<16), make([]byte, 128)
+	space, oob := make([]byte, outerSpace+1<<16), make([]byte, 128)
+	buf := space[outerSpace:]
 	for {
 		n, noob, _, remote, err := c.ReadMsgUDPAddrPort(buf, oob)
 		if errors.Is(err, net.ErrClosed) {
@@ -196,7 +227,7 @@ func receiveUDP(c *net.UDPConn, port uint16, punt func(local, remote netip.AddrP
 		case n >= 4 && binary.BigEndian.Uint32(data) == 0:
 			punt(local, remote, data[4:])
 		default:
-			esp(outerUDP(remote, local, data))
+			esp(outerUDP(space, remote, local, n))
 		}
 	}
 }
@@ -204,7 +235,8 @@ func receiveUDP(c *net.UDPConn, port uint16, punt func(local, remote netip.AddrP
 // receiveESP reads ESP packets. IPv4 raw sockets deliver the IP header, IPv6 raw
 // sockets do not (raw(7), RFC 3542 §3).
 func receiveESP(c *net.IPConn, esp func([]byte)) {
-	buf, oob := make([]byte, 1<<16), make([]byte, 128)
+	space, oob := make([]byte, outerSpace+1<<16), make([]byte, 128)
+	buf := space[outerSpace:]
 	for {
 		n, noob, _, remote, err := c.ReadMsgIP(buf, oob)
 		if errors.Is(err, net.ErrClosed) {
@@ -215,7 +247,7 @@ func receiveESP(c *net.IPConn, esp func([]byte)) {
 		}
 		if src, ok := netip.AddrFromSlice(remote.IP); ok && !src.Unmap().Is4() {
 			if dst := destination(oob[:noob]); dst.Is6() {
-				esp(outerIPv6(src, dst, buf[:n]))
+				esp(outerIPv6(space, src, dst, n))
 			}
 			continue
 		}
@@ -240,18 +272,28 @@ func destination(oob []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// outerUDP puts back the headers that a UDP socket took off.
-func outerUDP(from, to netip.AddrPort, payload []byte) []byte {
-	b := make([]byte, packet.IPv6Len+packet.UDPLen+len(payload))
-	return b[:packet.PutUDP(b, from, to, false, payload, 0)]
+// outerSpace is the room before a received payload for the headers that the
+// socket took off.
+const outerSpace = packet.IPv6Len + packet.UDPLen
+
+// outerUDP puts back the headers before the n bytes of payload at outerSpace.
+func outerUDP(space []byte, from, to netip.AddrPort, n int) []byte {
+	headers := packet.IPv4Len + packet.UDPLen
+	if to.Addr().Is6() {
+		headers = packet.IPv6Len + packet.UDPLen
+	}
+	b := space[outerSpace-headers : outerSpace+n]
+	return b[:packet.PutUDP(b, from, to, false, b[headers:], 0)]
 }
 
-// outerIPv6 puts back the header that an IPv6 raw socket took off.
-func outerIPv6(src, dst netip.Addr, payload []byte) []byte {
-	b := make([]byte, packet.IPv6Len, packet.IPv6Len+len(payload))
+// outerIPv6 puts back the header before the n bytes of payload at outerSpace.
+func outerIPv6(space []byte, src, dst netip.Addr, n int) []byte {
+	b := space[outerSpace-packet.IPv6Len : outerSpace+n]
+	clear(b[:packet.IPv6Len])
 	b[0], b[6], b[7] = 0x60, packet.ESP, packet.DefaultTTL
-	binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
-	copy(b[8:], src.AsSlice())
-	copy(b[24:], dst.AsSlice())
-	return append(b, payload...)
+	binary.BigEndian.PutUint16(b[4:], uint16(n))
+	from, to := src.As16(), dst.As16()
+	copy(b[8:], from[:])
+	copy(b[24:], to[:])
+	return b
 }

@@ -5,9 +5,11 @@ import (
 	"time"
 )
 
-// strangers counts the packets for unknown SPIs by source, in bounded memory:
-// two sources that share a place take turns, and the control process, which
-// answers for the policy, sees each at most once a second (V1, V6).
+// strangers counts the packets for unknown SPIs by source, in bounded memory, so
+// that the control process, which answers for the policy, hears of each source at
+// most once a second and of no more than len(places) in all (V1, V6). Of two
+// sources that share a place the one is heard of that comes first after that
+// second: under a flood, which ones is chance.
 type strangers struct {
 	places [256]stranger
 }
@@ -38,8 +40,8 @@ func (s *strangers) note(source netip.Addr, now int64) (packets uint64, due bool
 	return packets, true
 }
 
-// placeOf spreads addresses by FNV-1a. An attacker who aims two sources at one
-// place only delays a log line.
+// placeOf spreads addresses by FNV-1a. Whoever aims at a place delays what is said
+// about the other source there, as a flood of random ones would.
 func placeOf(a netip.Addr) uint8 {
 	h := uint32(2166136261)
 	for _, b := range a.As16() {

@@ -12,41 +12,38 @@ const (
 	waitingPackets   = 64
 	waitingPerPolicy = 8
 	waitingTime      = int64(5 * time.Second)
-	acquireInterval  = int64(time.Second) // between two requests for one policy
 )
 
-// waiting holds packets whose policy has no SA yet, oldest first. The zero
-// value is ready; memory for the packets is made when the first one waits, which
-// is not the fast path.
+// Bounds of asking for SAs. Acquires share the queue of reports with IKE, which
+// they must not crowd out, however many policies have traffic and no SA.
+const (
+	acquireInterval = int64(time.Second) // between two requests for one policy
+	acquiresAtOnce  = 64                 // within that time, for all policies
+	acquiresKnown   = 4096               // policies whose last request is remembered
+)
+
+// waiting holds packets whose policy has no SA yet, oldest first. Memory is made
+// when the first ones wait, which is not the fast path. The zero value is ready.
 type waiting struct {
 	entries [waitingPackets]waiter
 	n       int
 	epoch   uint64 // of the snapshot that was last tried
-	asked   [waitingPackets]request
+
+	asked  map[sadb.PolicyID]int64
+	asking int   // requests since
+	since  int64 // this time
 }
 
 type waiter struct {
-	policy sadb.PolicyID
+	policy sadb.PolicyID // 0 once it has gone
 	since  int64
 	origin origin
 	port   int
 	data   []byte
 }
 
-// request remembers when an SA was last asked for; one policy in so many shares
-// its place with another, and then both ask a little less often.
-type request struct {
-	policy sadb.PolicyID
-	at     int64
-}
-
-// add keeps a copy of the packet if there is room, and says whether it is time to
-// ask the control process for an SA.
-func (q *waiting) add(p sadb.PolicyID, a arrival, now int64) (kept, ask bool) {
-	r := &q.asked[int(p)%len(q.asked)]
-	if ask = r.policy != p || now-r.at >= acquireInterval; ask {
-		*r = request{p, now}
-	}
+// keep copies the packet if there is room.
+func (q *waiting) keep(p sadb.PolicyID, a arrival, now int64) bool {
 	same := 0
 	for i := range q.n {
 		if q.entries[i].policy == p {
@@ -54,13 +51,34 @@ func (q *waiting) add(p sadb.PolicyID, a arrival, now int64) (kept, ask bool) {
 		}
 	}
 	if q.n == len(q.entries) || same >= waitingPerPolicy {
-		return false, ask
+		return false
 	}
 	e := &q.entries[q.n]
 	e.policy, e.since, e.origin, e.port = p, now, a.origin, a.port
 	e.data = append(e.data[:0], a.data...)
 	q.n++
-	return true, ask
+	return true
+}
+
+// mayAsk says whether it is time to ask for an SA, and takes the answer as done.
+func (q *waiting) mayAsk(p sadb.PolicyID, now int64) bool {
+	if at, ok := q.asked[p]; ok && now-at < acquireInterval {
+		return false
+	}
+	if now-q.since >= acquireInterval {
+		q.since, q.asking = now, 0
+	}
+	if q.asking == acquiresAtOnce {
+		return false
+	}
+	q.asking++
+	if q.asked == nil {
+		q.asked = map[sadb.PolicyID]int64{}
+	} else if len(q.asked) >= acquiresKnown {
+		clear(q.asked)
+	}
+	q.asked[p] = now
+	return true
 }
 
 // resume sends the waiting packets whose policy got an SA and drops those that
@@ -77,41 +95,33 @@ func (w *Worker) resume() int {
 	q.epoch = w.snap.Epoch()
 	n := q.n
 	for i := range n {
-		e := q.entries[i]
+		e := &q.entries[i]
 		if w.now-e.since >= waitingTime {
 			w.count(packet.DropNoSA)
-			q.entries[i].policy = 0
-			continue
-		}
-		if w.retry(&e) {
-			q.entries[i].policy = 0
+			e.policy = 0
+		} else if w.retry(e) {
+			e.policy = 0
 		}
 	}
 	q.compact()
 	return n - q.n
 }
 
-// retry sends a waiting packet if it no longer has to wait.
+// retry sends a waiting packet if it no longer has to wait. It was parsed before
+// it was kept.
 func (w *Worker) retry(e *waiter) bool {
-	ip := e.data
-	if e.origin == fromPort {
-		eth, v := packet.ParseEthernet(e.data)
-		if v != packet.Pass {
-			return true
-		}
-		ip = e.data[eth.Len:]
-	}
-	if w.outer.ParseIP(ip) != packet.Pass {
+	a := arrival{origin: e.origin, port: e.port, data: e.data}
+	ip, v := w.parse(a)
+	if v != packet.Pass {
+		w.count(v)
 		return true
 	}
-	ip = ip[:w.outer.Length]
-	h := &w.outer
-	w.flow = sadb.Flow{Src: h.Src, Dst: h.Dst, Protocol: h.Protocol, SrcPort: h.SrcPort, DstPort: h.DstPort}
-	entry := w.snap.Match(sadb.Outbound, &w.flow)
-	if entry != nil && entry.Policy.Action == sadb.Protect && entry.Outbound == nil {
+	flow := flowOf(&w.outer)
+	entry := w.snap.Match(sadb.Outbound, &flow)
+	if entry != nil && entry.Policy.Action == sadb.Protect && entry.Policy.Acquire && entry.Outbound == nil {
 		return false
 	}
-	w.count(w.outbound(arrival{origin: e.origin, port: e.port, data: e.data}, ip))
+	w.count(w.outbound(a, ip))
 	return true
 }
 

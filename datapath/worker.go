@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 
 	"spindle/datapath/fib"
 	"spindle/datapath/packet"
-	"spindle/sadb"
 	"spindle/sadb/keysock"
 )
 
@@ -65,7 +63,6 @@ type Worker struct {
 
 	// Scratch, so that nothing is allocated for a packet.
 	outer, inner packet.Header
-	flow         sadb.Flow
 	frames       [batch][]byte
 	buffer       []byte
 	hint         int // the port that the last decrypted packet left by
@@ -78,96 +75,37 @@ type Worker struct {
 	counters  [packet.Verdicts]uint64
 	published [packet.Verdicts]atomic.Uint64
 
-	sleeping atomic.Bool
-	wake     int // eventfd
-	fds      []unix.PollFd
+	sleeping, nudged atomic.Bool
+	wake             int // eventfd
+	fds              []unix.PollFd
 }
 
-// Group are the workers of one data path and the rings between them.
-type Group struct {
-	Workers []*Worker
-	host    *handoff // from the tunnel device
-	kernel  *handoff // from the kernel's sockets, each of which has a reader
-	sockets sync.Mutex
+// arrival is a packet as it came to a worker, so that it can be handed on or
+// kept in just that form.
+type arrival struct {
+	origin origin
+	port   int    // with fromPort
+	data   []byte // an Ethernet frame with fromPort, else an IP packet
+	hops   uint8  // how many workers have passed it on
 }
 
-// NewGroup makes one worker for each element of ports, which lists the queues
-// of worker n in the same order of ports for all.
-func NewGroup(ports [][]Port, db *DB, routes Routes, slow SlowPath) (*Group, error) {
-	g := &Group{host: newHandoff(), kernel: newHandoff()}
-	for id, own := range ports {
-		wake, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-		if err != nil {
-			g.Close()
-			return nil, fmt.Errorf("eventfd of worker %d: %w", id, err)
-		}
-		w := &Worker{
-			id: id, ports: own, reader: db.Reader(), routes: routes, slow: slow, group: g,
-			out: make([]*handoff, len(ports)), wake: wake, buffer: make([]byte, handoffBytes),
-			changed: make([]news, 0, changedSAs), hint: hint(own),
-		}
-		w.fds = append(w.fds, unix.PollFd{Fd: int32(wake), Events: unix.POLLIN})
-		for _, p := range own {
-			if fd := p.Queue.FD(); fd >= 0 {
-				w.fds = append(w.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-			}
-		}
-		g.Workers = append(g.Workers, w)
+func newWorker(id int, ports []Port, wake int) *Worker {
+	w := &Worker{
+		id: id, ports: ports, wake: wake, hint: hint(ports),
+		buffer: make([]byte, kernelBytes), changed: make([]news, 0, changedSAs),
 	}
-	g.connect()
-	return g, nil
+	w.fds = append(w.fds, unix.PollFd{Fd: int32(wake), Events: unix.POLLIN})
+	for _, p := range ports {
+		if fd := p.Queue.FD(); fd >= 0 {
+			w.fds = append(w.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+		}
+	}
+	return w
 }
 
 // hint is where decrypted packets will most likely go.
 func hint(ports []Port) int {
 	return max(0, slices.IndexFunc(ports, func(p Port) bool { return p.Inside }))
-}
-
-// connect makes a ring for every pair of workers. What the slow path brings in
-// enters at worker 0, which hands it to its owner like any other packet.
-func (g *Group) connect() {
-	for _, from := range g.Workers {
-		for _, to := range g.Workers {
-			if from != to {
-				ring := newHandoff()
-				from.out[to.id] = ring
-				to.in = append(to.in, ring)
-			}
-		}
-	}
-	g.Workers[0].in = append(g.Workers[0].in, g.host, g.kernel)
-}
-
-// Close releases what the group holds. The workers must have stopped.
-func (g *Group) Close() {
-	for _, w := range g.Workers {
-		unix.Close(w.wake)
-	}
-}
-
-// FromHost takes an IP packet that this host sent into the tunnel device, and
-// reports false when it has to be dropped. One goroutine may call it.
-func (g *Group) FromHost(ip []byte) bool { return g.enter(g.host, fromHost, ip) }
-
-// FromKernel takes an outer IP packet with ESP that came by the kernel's sockets,
-// and reports false when it has to be dropped. Any goroutine may call it.
-func (g *Group) FromKernel(ip []byte) bool {
-	g.sockets.Lock()
-	defer g.sockets.Unlock()
-	return g.enter(g.kernel, fromKernel, ip)
-}
-
-func (g *Group) enter(ring *handoff, o origin, ip []byte) bool {
-	ok := ring.push(o, 0, ip)
-	g.Workers[0].rouse()
-	return ok
-}
-
-// Rouse wakes every sleeping worker, so that it looks at the new snapshot.
-func (g *Group) Rouse() {
-	for _, w := range g.Workers {
-		w.rouse()
-	}
 }
 
 // Run pins the calling goroutine to the CPU (any if negative) and forwards until
@@ -181,8 +119,9 @@ func (w *Worker) Run(ctx context.Context, cpu int) error {
 			return fmt.Errorf("pin worker %d to CPU %d: %w", w.id, cpu, err)
 		}
 	}
-	defer context.AfterFunc(ctx, w.rouse)()
+	defer context.AfterFunc(ctx, w.nudge)()
 	defer w.reader.Leave()
+	defer w.publish()
 	idle := newIdle()
 	for ctx.Err() == nil {
 		n, err := w.Poll()
@@ -190,7 +129,9 @@ func (w *Worker) Run(ctx context.Context, cpu int) error {
 			return err
 		}
 		if idle.spent(n, w.now) {
-			w.sleep()
+			if err := w.sleep(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -204,18 +145,23 @@ func (w *Worker) Poll() (int, error) {
 
 	total := w.resume()
 	for i := range w.ports {
-		p := &w.ports[i]
-		n := p.Queue.Peek(w.frames[:])
+		q := w.ports[i].Queue
+		n := q.Peek(w.frames[:])
 		for _, frame := range w.frames[:n] {
-			w.count(w.fromPort(i, frame, false))
+			w.count(w.arrive(arrival{origin: fromPort, port: i, data: frame}))
 		}
-		if n > 0 {
-			p.Queue.Release()
-		}
+		q.Release()
 		total += n
 	}
 	for _, ring := range w.in {
-		total += w.drain(ring)
+		n := ring.ready(batch)
+		for i := range n {
+			w.count(w.arrive(ring.at(i)))
+		}
+		if n > 0 {
+			ring.release(n)
+		}
+		total += n
 	}
 	for i := range w.ports {
 		if err := w.ports[i].Queue.Flush(); err != nil {
@@ -226,24 +172,39 @@ func (w *Worker) Poll() (int, error) {
 	return total, nil
 }
 
-// drain takes at most a batch out of a hand-off ring.
-func (w *Worker) drain(ring *handoff) (n int) {
-	for ; n < batch; n++ {
-		m, data, ok := ring.peek()
-		if !ok {
-			break
-		}
-		switch m.origin {
-		case fromPort:
-			w.count(w.fromPort(int(m.port), data, true))
-		case fromHost:
-			w.count(w.fromHost(data))
-		case fromKernel:
-			w.count(w.fromKernel(data))
-		}
-		ring.release()
+// arrive takes a packet to the side that it belongs to. What is neither ESP nor
+// IKE on a port that faces only the untrusted network is nothing that XDP steers
+// here, and nothing to be sealed.
+func (w *Worker) arrive(a arrival) packet.Verdict {
+	ip, v := w.parse(a)
+	switch {
+	case v != packet.Pass:
+		return v
+	case a.origin == fromHost:
+		return w.outbound(a, ip)
+	case a.origin == fromKernel || w.isOuter(a.port):
+		return w.inbound(a, ip)
+	case !w.ports[a.port].Inside:
+		return packet.DropClear
 	}
-	return n
+	return w.outbound(a, ip)
+}
+
+// parse reads the IP header into w.outer and returns the packet without link
+// header and padding.
+func (w *Worker) parse(a arrival) ([]byte, packet.Verdict) {
+	ip := a.data
+	if a.origin == fromPort {
+		eth, v := packet.ParseEthernet(ip)
+		if v != packet.Pass {
+			return nil, v
+		}
+		ip = ip[eth.Len:]
+	}
+	if v := w.outer.ParseIP(ip); v != packet.Pass {
+		return nil, v
+	}
+	return ip[:w.outer.Length], packet.Pass
 }
 
 func (w *Worker) count(v packet.Verdict) { w.counters[v]++ }
@@ -257,9 +218,14 @@ func (w *Worker) Counters() (names []string, values []uint64) {
 	return names, values
 }
 
+// maxHops bounds how often a packet is passed on: more than once only when its
+// policy takes up an SA of another owner while it is under way.
+const maxHops = 4
+
 // handOff gives a packet to the worker that owns its SA.
-func (w *Worker) handOff(owner int, o origin, port int, data []byte) packet.Verdict {
-	if owner >= len(w.out) || w.out[owner] == nil || !w.out[owner].push(o, uint8(port), data) {
+func (w *Worker) handOff(owner int, a arrival) packet.Verdict {
+	a.hops++
+	if a.hops > maxHops || owner >= len(w.out) || !w.out[owner].push(a) {
 		return packet.DropHandoffFull
 	}
 	w.group.Workers[owner].rouse()
@@ -270,9 +236,15 @@ func (w *Worker) handOff(owner int, o origin, port int, data []byte) packet.Verd
 // stored what the worker is to see before: sleep looks again after it has
 // raised the flag that is read here, so one of the two sees the other.
 func (w *Worker) rouse() {
-	if w.sleeping.Load() {
+	if w.sleeping.Load() && w.sleeping.CompareAndSwap(true, false) {
 		var one [8]byte
 		binary.NativeEndian.PutUint64(one[:], 1)
 		unix.Write(w.wake, one[:]) // fails only when the counter is full, and then it is awake
 	}
+}
+
+// nudge rouses the worker for what its rings do not show.
+func (w *Worker) nudge() {
+	w.nudged.Store(true)
+	w.rouse()
 }

@@ -2,6 +2,7 @@ package fib
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/gaissmai/bart"
 )
@@ -55,6 +56,23 @@ type Table struct {
 	adj   []Adjacency
 	local []netip.Addr
 	ports map[int]PortState
+}
+
+// NewTable makes a table without a kernel, for tests and benches: the adjacency of
+// each prefix, and the addresses of this host, which need no route of their own.
+func NewTable(routes map[netip.Prefix]Adjacency, local ...netip.Addr) *Table {
+	t := &Table{local: slices.SortedFunc(slices.Values(local), netip.Addr.Compare)}
+	add := func(p netip.Prefix, a Adjacency) {
+		t.index.Insert(p, uint32(len(t.adj)))
+		t.adj = append(t.adj, a)
+	}
+	for p, a := range routes {
+		add(p, a)
+	}
+	for _, a := range local {
+		add(netip.PrefixFrom(a, a.BitLen()), Adjacency{Kind: Local, Port: NoPort})
+	}
+	return t
 }
 
 // Lookup finds the longest match, nil if there is no route. IPv4-mapped IPv6

@@ -4,6 +4,9 @@ package packet
 // exactly one, and each is a counter under its own name: nothing is lost unnamed.
 // The list stands here because it is the one room that parsing, ESP and the
 // workers all know.
+//
+// Queued and HandedOff are where a packet rests; it gets its last verdict when it
+// goes on. So packets in = all verdicts - what rested and went on.
 type Verdict uint8
 
 const (
@@ -31,7 +34,7 @@ const (
 
 	// Outbound.
 	DropPolicy   // DISCARD, or PROTECT without an SA that may be asked for
-	DropClear    // arrived in the clear and should have been protected
+	DropClear    // arrived in the clear on a port where only protected packets may
 	DropNoSA     // the queue of packets waiting for an SA is full or expired
 	DropSequence // the sequence number would overflow (RFC 4303 §3.3.3)
 	DropLifetime // hard lifetime reached
@@ -39,7 +42,7 @@ const (
 	// Forwarding.
 	DropTTL
 	DropTooBig
-	DropNoRoute
+	DropNoRoute     // a blackhole, or no way to the peer
 	DropPuntFull    // the queue to the control process is full
 	DropHandoffFull // the ring to the owner worker is full
 	DropTXFull      // the port's TX ring is full
@@ -58,5 +61,11 @@ var verdictNames = [Verdicts]string{
 	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime",
 	"drop_ttl", "drop_too_big", "drop_no_route", "drop_punt_full", "drop_handoff_full", "drop_tx_full", "drop_slow_path",
 }
+
+// Dropped tells the verdicts that lose a packet.
+func (v Verdict) Dropped() bool { return v >= DropTruncated }
+
+// Interim tells the verdicts after which the same packet gets another one.
+func (v Verdict) Interim() bool { return v == Queued || v == HandedOff }
 
 func (v Verdict) String() string { return verdictNames[v] }
