@@ -161,6 +161,7 @@ func (s *SA) linger(now time.Time, c *child) {
 	c.softAt, c.hardAt = time.Time{}, time.Time{}
 	c.lingerUntil = now.Add(lingerTime)
 	s.release(c)
+	s.restore(c)
 }
 
 // remove takes the child SA away in both directions.
@@ -171,10 +172,26 @@ func (s *SA) remove(c *child) {
 	s.dropOutbound(c)
 	s.env.Out.Put(session.DeleteSA{Direction: sadb.Inbound, Pair: c.in})
 	s.release(c)
+	s.restore(c)
 	c.state = childGone
 	s.env.Host.Own(c.in, nil)
 	s.env.SPIs.Free(c.in)
 	s.children = slices.DeleteFunc(s.children, func(o *child) bool { return o == c })
+}
+
+// restore makes a child SA current again whose successor went before it did.
+func (s *SA) restore(successor *child) {
+	old := s.find(func(o *child) bool { return o.successor == successor })
+	if old == nil || successor.redundant {
+		return
+	}
+	old.successor = nil
+	if old.state == childReplaced {
+		old.state = childInstalled
+	}
+	if old.state == childInstalled && !old.hardAt.IsZero() {
+		old.softAt = old.hardAt.Add(-old.hardAt.Sub(old.created) / 20)
+	}
 }
 
 // release lets go of the SPD entry.
