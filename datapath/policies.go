@@ -3,6 +3,7 @@ package datapath
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -64,6 +65,13 @@ func (s *Server) PolicyDelete(id sadb.PolicyID) error {
 	delete(s.policies, id)
 	s.DB.DeletePolicy(id)
 	return errors.Join(s.publish(), s.unsteer(p), s.setRoutes())
+}
+
+// Policies lists the SPD entries there are.
+func (s *Server) Policies() []sadb.PolicyID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.policies))
 }
 
 // steer has the XDP program bring what goes to the policy's remote side.
