@@ -1,0 +1,106 @@
+package gcm
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+const (
+	TagSize  = 16
+	SaltSize = 4
+	// MaxAAD is one block, which the kernel absorbs with one masked load.
+	MaxAAD = blockSize
+
+	blockSize = 16
+)
+
+// Context is one key with its salt, ready for packets. Seal and Open only read
+// it, so any number of goroutines may share one; Close must come after them.
+type Context struct {
+	pool *Pool
+	page *material
+}
+
+// New expands a key of 16, 24 or 32 bytes. It keeps neither key nor salt.
+func (p *Pool) New(key, salt []byte) (*Context, error) {
+	if !Available() {
+		return nil, ErrUnavailable
+	}
+	return p.context(key, salt)
+}
+
+// context is New without the question whether the kernel works, which the
+// self-test asks.
+func (p *Pool) context(key, salt []byte) (*Context, error) {
+	switch len(key) {
+	case 16, 24, 32:
+	default:
+		return nil, fmt.Errorf("expand AES key: %d bytes, want 16, 24 or 32", len(key))
+	}
+	if len(salt) != SaltSize {
+		return nil, fmt.Errorf("expand AES key: salt of %d bytes, want %d", len(salt), SaltSize)
+	}
+	m, err := p.take()
+	if err != nil {
+		return nil, fmt.Errorf("expand AES key: %w", err)
+	}
+	m.expand(key, salt)
+	return &Context{pool: p, page: m}, nil
+}
+
+// Seal writes src encrypted, and behind it the tag, to dst. iv is the number
+// whose 8 big-endian bytes stand in the packet; it must never come twice under
+// one key. dst and src are the same memory or do not overlap.
+//
+// It is false, with dst cleared so that nothing leaves in the clear, when dst
+// has no room for len(src)+TagSize bytes, aad is longer than MaxAAD, or the
+// context is closed.
+func (c *Context) Seal(dst, src []byte, iv uint64, aad []byte) bool {
+	if c.page == nil || len(dst) < len(src)+TagSize || len(aad) > MaxAAD {
+		clear(dst)
+		return false
+	}
+	ctx, to, from, bound := c.page.pointer(), unsafe.SliceData(dst), unsafe.SliceData(src), unsafe.SliceData(aad)
+	switch c.page.rounds {
+	case 10:
+		sealAES128(ctx, to, from, len(src), iv, bound, len(aad))
+	case 12:
+		sealAES192(ctx, to, from, len(src), iv, bound, len(aad))
+	default:
+		sealAES256(ctx, to, from, len(src), iv, bound, len(aad))
+	}
+	return true
+}
+
+// Open verifies src, which ends with the tag, and writes it decrypted to dst.
+// When it is false, because the tag is wrong or for a reason Seal names, the
+// bytes of dst that would have held plaintext are zero.
+func (c *Context) Open(dst, src []byte, iv uint64, aad []byte) bool {
+	n := len(src) - TagSize
+	if c.page == nil || n < 0 || len(dst) < n || len(aad) > MaxAAD {
+		clear(dst)
+		return false
+	}
+	ok := false
+	ctx, to, from, bound := c.page.pointer(), unsafe.SliceData(dst), unsafe.SliceData(src), unsafe.SliceData(aad)
+	switch c.page.rounds {
+	case 10:
+		ok = openAES128(ctx, to, from, n, iv, bound, len(aad))
+	case 12:
+		ok = openAES192(ctx, to, from, n, iv, bound, len(aad))
+	default:
+		ok = openAES256(ctx, to, from, n, iv, bound, len(aad))
+	}
+	if !ok {
+		clear(dst[:n])
+	}
+	return ok
+}
+
+// Close overwrites the key. Closing twice does nothing.
+func (c *Context) Close() {
+	if c.page != nil {
+		c.pool.give(c.page)
+		c.page = nil
+	}
+}
