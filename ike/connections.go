@@ -135,6 +135,9 @@ func (e *Engine) want(now time.Time, c *connection, child *session.Child, flow s
 		return
 	}
 	local, remote, reason := c.endpoints()
+	if reason == "" && (len(c.conf.IKE) == 0 || len(child.ESP) == 0) {
+		reason = "no proposals (configuration keys: ike, children.esp)"
+	}
 	if reason != "" {
 		e.out.Audit(slog.LevelWarn, "negotiation failed", slog.String("conn", c.conf.Name), slog.String("reason", reason))
 		host{e}.Failed(now, c.conf.Name, "", reason)

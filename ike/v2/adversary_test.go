@@ -9,7 +9,6 @@ import (
 
 	"spindle/ike/session"
 	"spindle/ike/v2"
-	"spindle/sadb"
 )
 
 // record plays a whole life, handshake, rekey, delete of a child SA, and keeps
@@ -256,4 +255,4 @@ func FuzzDatagram(f *testing.F) {
 	})
 }
 
-var _ sadb.SPI
+

@@ -179,21 +179,6 @@ func (s *SA) remove(c *child) {
 	s.children = slices.DeleteFunc(s.children, func(o *child) bool { return o == c })
 }
 
-// restore makes a child SA current again whose successor went before it did.
-func (s *SA) restore(successor *child) {
-	old := s.find(func(o *child) bool { return o.successor == successor })
-	if old == nil || successor.redundant {
-		return
-	}
-	old.successor = nil
-	if old.state == childReplaced {
-		old.state = childInstalled
-	}
-	if old.state == childInstalled && !old.hardAt.IsZero() {
-		old.softAt = old.hardAt.Add(-old.hardAt.Sub(old.created) / 20)
-	}
-}
-
 // release lets go of the SPD entry.
 func (s *SA) release(c *child) {
 	if c.binding != nil {

@@ -1,10 +1,8 @@
 package v2
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -16,9 +14,8 @@ import (
 )
 
 const (
-	maxChildren = 256              // child SAs of one IKE SA that a peer can make us hold
-	rekeyRetry  = 30 * time.Second // after the peer refused to rekey a child SA
-	redundancy  = 30 * time.Second // for the peer to delete what lost a rekey collision
+	rekeyRetry = 30 * time.Second // after the peer refused to rekey a child SA
+	redundancy = 30 * time.Second // for the peer to delete what lost a rekey collision
 )
 
 // attempt is a child SA that we ask for, in IKE_AUTH or CREATE_CHILD_SA.
@@ -39,15 +36,6 @@ type attempt struct {
 // createChild asks for a new child SA (RFC 7296 §1.3.1).
 func (s *SA) createChild(now time.Time, conf *session.Child, flow sadb.Flow) {
 	s.begin(now, &attempt{conf: conf, flow: flow}, conf.ESP[0].Group)
-}
-
-// rekeyChild asks for a successor of a child SA (RFC 7296 §1.3.3).
-func (s *SA) rekeyChild(now time.Time, c *child) {
-	if c.state != childInstalled || c.expired() {
-		return
-	}
-	c.state = childRekeying
-	s.begin(now, &attempt{conf: c.conf, replaces: c}, c.conf.ESP[0].Group)
 }
 
 // begin sends the request with a key exchange of the given group, if any.
@@ -233,28 +221,6 @@ func (s *SA) terms(conf *session.Child, replaces *child, chosen suite.Proposal, 
 	}, nil
 }
 
-// replace makes our rekey take effect: outbound switches now, the old child SA
-// is deleted by us. If the peer rekeyed the same child SA at the same moment,
-// both compare nonces: RFC 7296 §2.8.1, "the SA created with the lowest of the
-// four nonces SHOULD be closed by the endpoint that created it".
-func (s *SA) replace(now time.Time, old, c *child) {
-	old.state, old.softAt = childReplaced, time.Time{}
-	rival := old.successor
-	if rival != nil && bytes.Compare(c.lowest, rival.lowest) < 0 {
-		c.redundant, c.spare = true, nil
-		s.audit(slog.LevelInfo, "rekey collision: the peer's child SA stays", slog.String("child", c.conf.Name))
-		s.push(now, task{kind: taskDeleteChild, child: c})
-		return
-	}
-	if rival != nil {
-		rival.redundant, rival.spare, rival.switchAt, rival.softAt = true, nil, time.Time{}, time.Time{}
-		rival.hardAt = now.Add(redundancy)
-		s.audit(slog.LevelInfo, "rekey collision: our child SA stays", slog.String("child", c.conf.Name))
-	}
-	s.switchOver(now, c)
-	s.push(now, task{kind: taskDeleteChild, child: old})
-}
-
 // childRefused handles an error in answer to what we asked for.
 func (s *SA) childRefused(now time.Time, a *attempt, n wire.Notify) {
 	switch {
@@ -305,20 +271,6 @@ func (s *SA) describeRefusal(a *attempt, n wire.Notify) string {
 func (s *SA) childFailed(now time.Time, a *attempt, reason string) {
 	s.audit(slog.LevelWarn, "child SA failed", slog.String("child", a.conf.Name), slog.String("reason", reason))
 	s.env.Host.Failed(now, s.conn.Name, a.conf.Name, reason)
-}
-
-// abort ends an attempt. A child SA that was to be replaced goes on, and is
-// tried again after the given time, unless the peer's own rekey replaced it.
-func (s *SA) abort(now time.Time, a *attempt, retry time.Duration) {
-	s.env.SPIs.Free(a.spi)
-	old := a.replaces
-	switch {
-	case old == nil || old.state != childRekeying:
-	case old.successor != nil:
-		old.state, old.softAt = childReplaced, time.Time{}
-	default:
-		old.state, old.softAt = childInstalled, sooner(now, retry, old.hardAt)
-	}
 }
 
 // abandon deletes an SA at the peer that we never installed.
@@ -376,178 +328,6 @@ func (s *SA) answerChild(now time.Time, d session.Datagram, m wire.Message, nonc
 	}
 }
 
-// rekeyed finds the child SA that a request wants to replace, nil for none, or
-// says why it cannot be.
-func (s *SA) rekeyed(m wire.Message) (*child, *wire.Notify) {
-	n, ok := wire.FindNotify(m.Payloads, wire.NotifyRekeySA)
-	if !ok {
-		return nil, nil
-	}
-	spi, ok := parseSPI(n.SPI)
-	c := s.byOutbound(spi)
-	switch {
-	case ok && c == nil && s.asking != nil:
-		// It may be the one whose answer has not reached us yet.
-		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
-	case !ok || c == nil || n.Protocol != wire.ProtocolESP:
-		return nil, &wire.Notify{Protocol: n.Protocol, SPI: n.SPI, Type: wire.NotifyChildSANotFound}
-	case c.state > childRekeying || c.successor != nil || c.expired():
-		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
-	}
-	return c, nil
-}
-
-// grant is what a peer asks for.
-type grant struct {
-	payloads []wire.Payload
-	first    bool // in IKE_AUTH
-	replaces *child
-	nonces   [][]byte
-}
-
-// grant decides on a child SA that the peer asks for and installs its inbound
-// half. The payloads are the answer, in any case.
-func (s *SA) grant(now time.Time, g grant) (*child, []wire.Payload) {
-	t, answer, refused := s.decide(now, g)
-	if refused != nil {
-		return nil, []wire.Payload{*refused}
-	}
-	c, err := s.install(now, t)
-	if err != nil {
-		s.internal(err)
-		s.env.SPIs.Free(t.in)
-		return nil, []wire.Payload{wire.Notify{Type: wire.NotifyTemporaryFailure}}
-	}
-	return c, answer
-}
-
-// decide goes through what a request offers in the order in which it is
-// refused: selectors, proposals, key exchange.
-func (s *SA) decide(now time.Time, g grant) (terms, []wire.Payload, *wire.Notify) {
-	sa, okSA := wire.Find[wire.SA](g.payloads)
-	tsi, okI := wire.Find[wire.TSi](g.payloads)
-	tsr, okR := wire.Find[wire.TSr](g.payloads)
-	if !okSA || !okI || !okR {
-		return terms{}, nil, &wire.Notify{Type: wire.NotifyInvalidSyntax}
-	}
-	if len(s.children) >= maxChildren {
-		return terms{}, nil, &wire.Notify{Type: wire.NotifyNoAdditionalSAs}
-	}
-	conf, local, remote := s.match(fromWire(tsr.Selectors), fromWire(tsi.Selectors), g.replaces)
-	if conf == nil {
-		s.refuseSelectors(now, tsi, tsr)
-		return terms{}, nil, &wire.Notify{Type: wire.NotifyTSUnacceptable}
-	}
-	accepted := conf.ESP
-	if g.first {
-		accepted = suite.StripKE(accepted)
-	}
-	chosen, offered, err := suite.Select(accepted, sa.Proposals)
-	if err != nil {
-		s.refuseChild(now, conf.Name, err.Error()+" (configuration key: children.esp)")
-		return terms{}, nil, &wire.Notify{Type: wire.NotifyNoProposalChosen}
-	}
-	return s.compose(g, conf, chosen, offered, local, remote)
-}
-
-// compose makes the key exchange, the SPI and the answer.
-func (s *SA) compose(g grant, conf *session.Child, chosen suite.Proposal, offered wire.Proposal, local, remote []sadb.Selector) (terms, []wire.Payload, *wire.Notify) {
-	busy := &wire.Notify{Type: wire.NotifyTemporaryFailure}
-	out, ok := parseSPI(offered.SPI)
-	if !ok {
-		return terms{}, nil, &wire.Notify{Type: wire.NotifyInvalidSyntax}
-	}
-	ke, shared, refused := s.exchangeKeys(chosen, g.payloads)
-	if refused != nil {
-		return terms{}, nil, refused
-	}
-	in, err := s.env.SPIs.Allocate(-1)
-	if err != nil {
-		s.internal(err)
-		return terms{}, nil, busy
-	}
-	t, err := s.terms(conf, g.replaces, chosen, in, out, shared, g.nonces, false, local, remote)
-	if err != nil {
-		s.internal(err)
-		s.env.SPIs.Free(in)
-		return terms{}, nil, busy
-	}
-	answer := []wire.Payload{suite.Answer(chosen, offered, spiBytes(in))}
-	if !g.first {
-		answer = append(answer, wire.Nonce{Data: g.nonces[1]})
-	}
-	if ke != nil {
-		answer = append(answer, wire.KE{Group: ke.Group(), Data: ke.Public()})
-	}
-	return t, append(answer, wire.TSi{Selectors: toWire(remote)}, wire.TSr{Selectors: toWire(local)}), nil
-}
-
-// exchangeKeys answers the peer's KE payload, if the chosen proposal has a group.
-func (s *SA) exchangeKeys(chosen suite.Proposal, payloads []wire.Payload) (suite.KE, suite.Secret, *wire.Notify) {
-	if chosen.Group == wire.GroupNone {
-		return nil, nil, nil
-	}
-	theirs, ok := wire.Find[wire.KE](payloads)
-	if !ok || theirs.Group != chosen.Group {
-		n := suite.InvalidKE(chosen.Group)
-		return nil, nil, &n
-	}
-	ke, err := suite.GenerateKE(chosen.Group, s.env.Rand)
-	if err != nil {
-		s.internal(err)
-		return nil, nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
-	}
-	shared, err := ke.Shared(theirs.Data)
-	if err != nil {
-		return nil, nil, &wire.Notify{Type: wire.NotifyInvalidSyntax}
-	}
-	return ke, shared, nil
-}
-
-// match finds the configured child that a peer's selectors mean: the one that
-// is replaced, else one that they name exactly, else the first that has
-// anything in common with them.
-func (s *SA) match(local, remote []sadb.Selector, replaces *child) (*session.Child, []sadb.Selector, []sadb.Selector) {
-	var found *session.Child
-	var foundLocal, foundRemote []sadb.Selector
-	for i := range s.conn.Children {
-		conf := &s.conn.Children[i]
-		l, r := narrow(local, conf.Local), narrow(remote, conf.Remote)
-		if len(l) == 0 || len(r) == 0 || len(l) > wire.MaxSelectors || len(r) > wire.MaxSelectors {
-			continue
-		}
-		whole := slices.Equal(l, conf.Local) && slices.Equal(r, conf.Remote)
-		if replaces != nil && replaces.conf == conf {
-			return conf, l, r
-		}
-		if whole && replaces == nil {
-			return conf, l, r
-		}
-		if found == nil {
-			found, foundLocal, foundRemote = conf, l, r
-		}
-	}
-	return found, foundLocal, foundRemote
-}
-
-// refuseSelectors says what was offered and what we accept.
-func (s *SA) refuseSelectors(now time.Time, tsi wire.TSi, tsr wire.TSr) {
-	accepted := ""
-	for i, conf := range s.conn.Children {
-		if i > 0 {
-			accepted += ", "
-		}
-		accepted += fmt.Sprintf("%s: %s to %s", conf.Name, formatSelectors(conf.Local), formatSelectors(conf.Remote))
-	}
-	s.refuseChild(now, "", fmt.Sprintf("no child has these selectors: peer offered local %s to remote %s; we accept %s (configuration keys: children.local, children.remote)",
-		formatSelectors(fromWire(tsr.Selectors)), formatSelectors(fromWire(tsi.Selectors)), accepted))
-}
-
-func (s *SA) refuseChild(now time.Time, child, reason string) {
-	s.audit(slog.LevelWarn, "child SA refused", slog.String("child", child), slog.String("reason", reason))
-	s.env.Host.Refused(now, s.conn.Name, reason)
-}
-
 func spiBytes(spi sadb.SPI) []byte { return binary.BigEndian.AppendUint32(nil, uint32(spi)) }
 
 // parseSPI reads an ESP SPI: RFC 4303 §2.1 reserves 0 to 255.
@@ -557,14 +337,4 @@ func parseSPI(b []byte) (sadb.SPI, bool) {
 	}
 	spi := binary.BigEndian.Uint32(b)
 	return sadb.SPI(spi), spi > 255
-}
-
-// backOff is how long to leave a busy peer alone: two ends that refuse each
-// other must not come back at the same moment (RFC 7296 §2.25).
-func (e *Env) backOff() time.Duration {
-	var b [1]byte
-	if _, err := io.ReadFull(e.Rand, b[:]); err != nil {
-		return rekeyRetry
-	}
-	return 2*time.Second + time.Duration(b[0])*16*time.Millisecond
 }

@@ -206,29 +206,6 @@ func (s *SA) fail(now time.Time, reason string) {
 	}
 }
 
-// follow keeps to where an authenticated peer behind a NAT speaks from:
-// RFC 7296 §2.23, a host not behind a NAT "SHOULD send all packets (including
-// retransmission packets) to the IP address and port from the last valid
-// authenticated packet from the other end".
-func (s *SA) follow(d session.Datagram) {
-	moved := s.remote != d.Remote && s.natRemote && !s.natLocal
-	if s.state == InitAnswered {
-		s.local, s.remote = d.Local, d.Remote
-		return
-	}
-	if !moved {
-		return
-	}
-	s.local, s.remote = d.Local, d.Remote
-	s.audit(slog.LevelInfo, "peer moved behind its NAT")
-	for _, c := range s.children {
-		if c.spare != nil {
-			c.spare.Local, c.spare.Remote = s.local, s.remote
-		}
-		s.env.Out.Put(session.UpdateSA{Pair: c.in, Local: s.local, Remote: s.remote, Encap: c.encap})
-	}
-}
-
 // stray notes a message that nobody proved to have sent.
 func (s *SA) stray(now time.Time, d session.Datagram, err error) {
 	if s.env.Host.MayLog(now) {

@@ -19,8 +19,6 @@ import (
 // maxCookies is how often a responder may ask again for a cookie.
 const maxCookies = 3
 
-const natPort = 4500 // RFC 7296 §2.23
-
 // handshake is what is needed only until IKE_AUTH is over.
 type handshake struct {
 	ke                suite.KE
@@ -236,31 +234,6 @@ func (s *SA) useKeys(chosen suite.Proposal, keys *suite.IKEKeys) (err error) {
 	s.suite, s.keys = chosen, keys
 	s.protect, err = suite.NewProtector(chosen, keys, s.initiator, s.env.Rand)
 	return err
-}
-
-// detectNAT compares the hashes of the peer with what we see (RFC 7296 §2.23).
-// A peer that sends none knows nothing of NATs.
-func (s *SA) detectNAT(d session.Datagram, m wire.Message) {
-	h := m.Header
-	source := suite.NATDetection(h.InitiatorSPI, h.ResponderSPI, d.Remote)
-	destination := suite.NATDetection(h.InitiatorSPI, h.ResponderSPI, d.Local)
-	s.natRemote = mismatch(m.Payloads, wire.NotifyNATDetectionSourceIP, source[:])
-	s.natLocal = mismatch(m.Payloads, wire.NotifyNATDetectionDestinationIP, destination[:])
-}
-
-// mismatch reports whether there are such hashes and none is the expected one:
-// a multihomed peer sends several.
-func mismatch(payloads []wire.Payload, t wire.NotifyType, want []byte) bool {
-	found := false
-	for _, p := range payloads {
-		if n, ok := p.(wire.Notify); ok && n.Type == t {
-			found = true
-			if slices.Equal(n.Data, want) {
-				return false
-			}
-		}
-	}
-	return found
 }
 
 // Respond answers a request of a peer that opens an IKE SA. It returns nil if

@@ -82,14 +82,6 @@ func (s *SA) peerDeletes(now time.Time, p wire.Delete) []uint32 {
 	return ours
 }
 
-// succeed lets the successor of a rekeyed child SA take over its traffic, now
-// that the peer's Delete of the old one proves that it is ready (RFC 7296 §2.8).
-func (s *SA) succeed(now time.Time, c *child) {
-	if c.successor != nil && !c.successor.redundant {
-		s.switchOver(now, c.successor)
-	}
-}
-
 // peerNotifies handles a notification inside the IKE SA. INVALID_SPI names an
 // SPI that we send to and the peer does not hold: the child SA goes, and the
 // next packet negotiates a new one (V7, RFC 7296 §1.5).

@@ -89,14 +89,6 @@ func (s *SA) rekeyFailed(now time.Time, reason string) {
 	s.softAt = sooner(now, rekeyRetry, s.hardAt)
 }
 
-// sooner is when to try again: after the given time, but well before the end.
-func sooner(now time.Time, retry time.Duration, end time.Time) time.Time {
-	if !end.IsZero() {
-		retry = min(retry, end.Sub(now)/2)
-	}
-	return now.Add(max(retry, time.Second))
-}
-
 // answerRekeyIKE grants a successor of this IKE SA. While an exchange of ours
 // is under way, which may be about a child SA, the peer is to come back later
 // (RFC 7296 §2.25.2).

@@ -209,19 +209,6 @@ func (s *SA) dropChildren() {
 	}
 }
 
-// encap reports whether ESP goes through UDP: RFC 7296 §2.23, whenever either
-// end found a NAT between them.
-func (s *SA) encap() bool { return s.natLocal || s.natRemote }
-
-// attrs name the IKE SA in the operator's log.
-func (s *SA) attrs() []slog.Attr {
-	var list []slog.Attr
-	if s.conn != nil {
-		list = append(list, slog.String("conn", s.conn.Name))
-	}
-	return append(list, slog.String("peer", s.remote.String()))
-}
-
 func (s *SA) audit(level slog.Level, event string, attrs ...slog.Attr) {
 	s.env.Out.Audit(level, event, append(s.attrs(), attrs...)...)
 }

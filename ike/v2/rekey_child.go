@@ -1,0 +1,117 @@
+package v2
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"time"
+
+	"spindle/ike/wire"
+)
+
+// rekeyChild asks for a successor of a child SA (RFC 7296 §1.3.3).
+func (s *SA) rekeyChild(now time.Time, c *child) {
+	if c.state != childInstalled || c.expired() {
+		return
+	}
+	c.state = childRekeying
+	s.begin(now, &attempt{conf: c.conf, replaces: c}, c.conf.ESP[0].Group)
+}
+
+// replace makes our rekey take effect: outbound switches now, the old child SA
+// is deleted by us. If the peer rekeyed the same child SA at the same moment,
+// both compare nonces: RFC 7296 §2.8.1, "the SA created with the lowest of the
+// four nonces SHOULD be closed by the endpoint that created it".
+func (s *SA) replace(now time.Time, old, c *child) {
+	old.state, old.softAt = childReplaced, time.Time{}
+	rival := old.successor
+	if rival != nil && bytes.Compare(c.lowest, rival.lowest) < 0 {
+		c.redundant, c.spare = true, nil
+		s.audit(slog.LevelInfo, "rekey collision: the peer's child SA stays", slog.String("child", c.conf.Name))
+		s.push(now, task{kind: taskDeleteChild, child: c})
+		return
+	}
+	if rival != nil {
+		rival.redundant, rival.spare, rival.switchAt, rival.softAt = true, nil, time.Time{}, time.Time{}
+		rival.hardAt = now.Add(redundancy)
+		s.audit(slog.LevelInfo, "rekey collision: our child SA stays", slog.String("child", c.conf.Name))
+	}
+	s.switchOver(now, c)
+	s.push(now, task{kind: taskDeleteChild, child: old})
+}
+
+// abort ends an attempt. A child SA that was to be replaced goes on, and is
+// tried again after the given time, unless the peer's own rekey replaced it.
+func (s *SA) abort(now time.Time, a *attempt, retry time.Duration) {
+	s.env.SPIs.Free(a.spi)
+	old := a.replaces
+	switch {
+	case old == nil || old.state != childRekeying:
+	case old.successor != nil:
+		old.state, old.softAt = childReplaced, time.Time{}
+	default:
+		old.state, old.softAt = childInstalled, sooner(now, retry, old.hardAt)
+	}
+}
+
+// rekeyed finds the child SA that a request wants to replace, nil for none, or
+// says why it cannot be.
+func (s *SA) rekeyed(m wire.Message) (*child, *wire.Notify) {
+	n, ok := wire.FindNotify(m.Payloads, wire.NotifyRekeySA)
+	if !ok {
+		return nil, nil
+	}
+	spi, ok := parseSPI(n.SPI)
+	c := s.byOutbound(spi)
+	switch {
+	case ok && c == nil && s.asking != nil:
+		// It may be the one whose answer has not reached us yet.
+		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
+	case !ok || c == nil || n.Protocol != wire.ProtocolESP:
+		return nil, &wire.Notify{Protocol: n.Protocol, SPI: n.SPI, Type: wire.NotifyChildSANotFound}
+	case c.state > childRekeying || c.successor != nil || c.expired():
+		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
+	}
+	return c, nil
+}
+
+// backOff is how long to leave a busy peer alone: two ends that refuse each
+// other must not come back at the same moment (RFC 7296 §2.25).
+func (e *Env) backOff() time.Duration {
+	var b [1]byte
+	if _, err := io.ReadFull(e.Rand, b[:]); err != nil {
+		return rekeyRetry
+	}
+	return 2*time.Second + time.Duration(b[0])*16*time.Millisecond
+}
+
+// succeed lets the successor of a rekeyed child SA take over its traffic, now
+// that the peer's Delete of the old one proves that it is ready (RFC 7296 §2.8).
+func (s *SA) succeed(now time.Time, c *child) {
+	if c.successor != nil && !c.successor.redundant {
+		s.switchOver(now, c.successor)
+	}
+}
+
+// restore makes a child SA current again whose successor went before it did.
+func (s *SA) restore(successor *child) {
+	old := s.find(func(o *child) bool { return o.successor == successor })
+	if old == nil || successor.redundant {
+		return
+	}
+	old.successor = nil
+	if old.state == childReplaced {
+		old.state = childInstalled
+	}
+	if old.state == childInstalled && !old.hardAt.IsZero() {
+		old.softAt = old.hardAt.Add(-old.hardAt.Sub(old.created) / 20)
+	}
+}
+
+// sooner is when to try again: after the given time, but well before the end.
+func sooner(now time.Time, retry time.Duration, end time.Time) time.Time {
+	if !end.IsZero() {
+		retry = min(retry, end.Sub(now)/2)
+	}
+	return now.Add(max(retry, time.Second))
+}
