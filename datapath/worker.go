@@ -60,6 +60,7 @@ type Worker struct {
 	snap  *snapshot
 	table *fib.Table
 	now   int64 // nanoseconds since 1970, coarse: of the batch, not of the packet
+	clock func() int64
 
 	// Scratch, so that nothing is allocated for a packet.
 	outer, inner packet.Header
@@ -92,6 +93,7 @@ type arrival struct {
 func newWorker(id int, ports []Port, wake int) *Worker {
 	w := &Worker{
 		id: id, ports: ports, wake: wake, hint: hint(ports),
+		clock:  func() int64 { return time.Now().UnixNano() },
 		buffer: make([]byte, kernelBytes), changed: make([]news, 0, changedSAs),
 	}
 	w.fds = append(w.fds, unix.PollFd{Fd: int32(wake), Events: unix.POLLIN})
@@ -141,7 +143,7 @@ func (w *Worker) Run(ctx context.Context, cpu int) error {
 func (w *Worker) Poll() (int, error) {
 	w.snap = w.reader.Enter()
 	w.table = w.routes.Table()
-	w.now = time.Now().UnixNano()
+	w.now = w.clock()
 
 	total := w.resume()
 	for i := range w.ports {

@@ -1,0 +1,28 @@
+package datapath
+
+import (
+	"time"
+
+	"spindle/datapath/packet"
+)
+
+// HandoffSlots is how many packets fit between two workers.
+const HandoffSlots = handoffSlots
+
+// Verdicts are the worker's counters as they stand, for a worker that rests.
+func (w *Worker) Verdicts() [packet.Verdicts]uint64 { return w.counters }
+
+// Waiting is how many packets wait for an SA.
+func (w *Worker) Waiting() int { return w.waiting.n }
+
+// Publish does what a busy worker does from time to time.
+func (w *Worker) Publish() { w.publish() }
+
+// Later sets the worker's clock ahead.
+func (w *Worker) Later(d time.Duration) {
+	was := w.clock
+	w.clock = func() int64 { return was() + int64(d) }
+}
+
+// Leave gives the snapshot back, as before a sleep.
+func (w *Worker) Leave() { w.reader.Leave() }
