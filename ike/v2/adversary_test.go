@@ -254,5 +254,3 @@ func FuzzDatagram(f *testing.F) {
 		}
 	})
 }
-
-

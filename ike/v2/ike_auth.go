@@ -216,7 +216,9 @@ func (s *SA) identify(m wire.Message, id wire.Identity, auth wire.AUTH) (*sessio
 // learns no more than that (RFC 7296 §2.21.2).
 func (s *SA) refuseAuth(now time.Time, d session.Datagram, m wire.Message, reason string) {
 	s.respond(d, m, wire.Notify{Type: wire.NotifyAuthenticationFailed})
-	s.audit(slog.LevelWarn, "negotiation refused", slog.String("reason", reason))
+	if s.env.Host.MayLog(now) {
+		s.audit(slog.LevelWarn, "negotiation refused", slog.String("reason", reason))
+	}
 	if s.conn != nil {
 		s.env.Host.Refused(now, s.conn.Name, reason)
 	}

@@ -225,5 +225,3 @@ func initPayloads(c session.Connection) []wire.Payload {
 	key[0] = 9 // the base point of Curve25519
 	return []wire.Payload{sa, wire.KE{Group: wire.GroupX25519, Data: key}, wire.Nonce{Data: make([]byte, 32)}}
 }
-
-

@@ -188,6 +188,7 @@ func (s *SA) handOver(now time.Time, next *SA) {
 	s.move(Replaced)
 	next.move(Established)
 	next.live(now, "IKE SA rekeyed")
+	next.pump(now)
 	s.env.Host.Adopt(now, next)
 }
 
