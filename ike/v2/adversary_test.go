@@ -227,8 +227,10 @@ func TestManySchedules(t *testing.T) {
 // FuzzDatagram gives the engine arbitrary datagrams in a state of the fuzzer's
 // choice. A tunnel that stands must stay.
 func FuzzDatagram(f *testing.F) {
+	authentic := map[string]bool{}
 	for i, m := range record(f) {
 		f.Add(uint8(i), m.d.Data)
+		authentic[string(m.d.Data)] = true
 	}
 	f.Fuzz(func(t *testing.T, state uint8, data []byte) {
 		w := newWorld(t)
@@ -243,7 +245,8 @@ func FuzzDatagram(f *testing.F) {
 			w.step(w.gateways[name], d)
 		}
 		w.run(2 * time.Second)
-		if state%6 == 5 && (len(w.gateways["r6"].out) != 1 || len(w.gateways["r8"].out) != 1) {
+		// With the same randomness what was recorded is genuine here as well.
+		if state%6 == 5 && !authentic[string(data)] && (len(w.gateways["r6"].out) != 1 || len(w.gateways["r8"].out) != 1) {
 			t.Errorf("the tunnel is gone:\n%s", w.log.String())
 		}
 		w.run(time.Minute)
