@@ -1,5 +1,7 @@
 package gcm
 
+import "unsafe"
+
 // Digests are the known answers, by key size.
 func Digests() map[int]string {
 	all := map[int]string{}
@@ -14,3 +16,11 @@ const (
 	TrialStep  = trialStep
 	TrialCount = trialCount
 )
+
+// Memory is where the key of c lies, for tests that look at it after Close.
+func Memory(c *Context) []byte {
+	return unsafe.Slice(c.page.pointer(), unsafe.Sizeof(*c.page))
+}
+
+// ChunkSize is how much the pool maps at a time.
+const ChunkSize = chunkSize
