@@ -182,6 +182,8 @@ func (w *Worker) arrive(a arrival) packet.Verdict {
 	switch {
 	case v != packet.Pass:
 		return v
+	case a.origin == fromHost && linkScope(w.outer.Dst):
+		return packet.Ignored
 	case a.origin == fromHost:
 		return w.outbound(a, ip)
 	case a.origin == fromKernel || w.isOuter(a.port):
@@ -190,6 +192,13 @@ func (w *Worker) arrive(a arrival) packet.Verdict {
 		return packet.DropClear
 	}
 	return w.outbound(a, ip)
+}
+
+// linkScope tells what no router forwards and no policy is asked about. The
+// kernel sends such packets into any device that is up (a router its MLD reports)
+// and has no switch against it; on other ports XDP leaves them to the kernel.
+func linkScope(a netip.Addr) bool {
+	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || a.Is6() && a.IsLinkLocalUnicast()
 }
 
 // parse reads the IP header into w.outer and returns the packet without link

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,7 +16,24 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"spindle": main})
+	testscript.Main(withFolder{m}, map[string]func(){"spindle": main})
+}
+
+// withFolder gives the end-to-end tests a folder for the binary that they build.
+// It goes with the last test.
+type withFolder struct{ *testing.M }
+
+func (w withFolder) Run() int {
+	dir, err := os.MkdirTemp("", "spindle-e2e-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("SPINDLE_E2E", dir)) // the control process is nobody
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return w.M.Run()
 }
 
 // TestScripts runs testdata/script: what a user types, and every byte and exit

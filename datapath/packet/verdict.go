@@ -15,6 +15,7 @@ const (
 	Punted                   // IKE handed to the control process
 	Queued                   // waits for the SA that it asked for
 	HandedOff                // given to the worker that owns its SA
+	Ignored                  // the host's own multicast or link-local packet, which ended at the tunnel device
 
 	// Parsing.
 	DropTruncated // shorter than its own headers say
@@ -55,7 +56,7 @@ const (
 const Pass = Forwarded
 
 var verdictNames = [Verdicts]string{
-	"forwarded", "to_kernel", "punted", "queued", "handed_off",
+	"forwarded", "to_kernel", "punted", "queued", "handed_off", "ignored",
 	"drop_truncated", "drop_malformed", "drop_not_ip", "drop_checksum",
 	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_ecn", "drop_selector",
 	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime",

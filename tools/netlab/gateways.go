@@ -1,8 +1,11 @@
 package netlab
 
 import (
+	"context"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 )
 
 // Options shape the topology of [NewGateways].
@@ -15,7 +18,17 @@ type Options struct {
 	// what their policy does not catch then shows in the clear on the wire,
 	// instead of being refused for lack of a route.
 	ClearRoutes bool
+
+	// NAT makes the wire a router that hides R6 behind NATAddr: R8 is in another
+	// network, and only R6 can begin. For IPv4 outside.
+	NAT bool
 }
+
+// natInside is the router of [Options.NAT] as R6 knows it.
+const natInside = "192.0.2.1"
+
+// NATAddr is where R6 seems to be, seen from R8, with [Options.NAT].
+var NATAddr = netip.MustParseAddr("198.51.100.1")
 
 // Gateways is the running example: two hosts behind two gateways, and a wire in
 // a namespace of its own between them, where a capture sees every frame.
@@ -51,6 +64,9 @@ func NewGateways(name string, o Options) (*Gateways, error) {
 	if o.IPv6Outer {
 		g.R6Addr, g.R8Addr = netip.MustParseAddr("2001:db8:0:1::6"), netip.MustParseAddr("2001:db8:0:1::8")
 	}
+	if o.NAT {
+		g.R8Addr = netip.MustParseAddr("198.51.100.8")
+	}
 	for _, a := range []netip.Addr{g.A4, g.A6, g.B4, g.B6} {
 		g.Protected = append(g.Protected, netip.PrefixFrom(a, a.BitLen()))
 	}
@@ -83,17 +99,37 @@ func (g *Gateways) links(o Options) error {
 		}
 		return e
 	}
+	w6, w8, out8 := end(g.Wire, wirePorts[0]), end(g.Wire, wirePorts[1]), "192.0.2.8/24"
+	if o.NAT {
+		w6, w8, out8 = end(g.Wire, wirePorts[0], natInside+"/24"), end(g.Wire, wirePorts[1], NATAddr.String()+"/24"), "198.51.100.8/24"
+	}
 	for _, pair := range [][2]End{
 		{end(g.A, "eth0", "10.6.6.6/24", "2001:db8:6::6/64"), end(g.R6, "in0", "10.6.6.1/24", "2001:db8:6::1/64")},
-		{end(g.R6, "out0", "192.0.2.6/24", "2001:db8:0:1::6/64"), end(g.Wire, wirePorts[0])},
-		{end(g.R8, "out0", "192.0.2.8/24", "2001:db8:0:1::8/64"), end(g.Wire, wirePorts[1])},
+		{end(g.R6, "out0", "192.0.2.6/24", "2001:db8:0:1::6/64"), w6},
+		{end(g.R8, "out0", out8, "2001:db8:0:1::8/64"), w8},
 		{end(g.B, "eth0", "10.8.8.8/24", "2001:db8:8::8/64"), end(g.R8, "in0", "10.8.8.1/24", "2001:db8:8::1/64")},
 	} {
 		if err := g.Link(pair[0], pair[1]); err != nil {
 			return err
 		}
 	}
+	if o.NAT {
+		return g.masquerade()
+	}
 	return g.Wire.Bridge("br0", wirePorts...)
+}
+
+// masquerade makes the wire a router that translates what R6 sends.
+func (g *Gateways) masquerade() error {
+	const rules = "table ip nat {\n chain out {\n type nat hook postrouting priority srcnat\n oifname w8 masquerade\n }\n}\n"
+	file := filepath.Join(g.Dir(), "masquerade.nft")
+	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
+		return err
+	}
+	if _, err := g.Wire.Run(context.Background(), "nft", "-f", file); err != nil {
+		return err
+	}
+	return g.Wire.Forward()
 }
 
 func (g *Gateways) routes(o Options) error {
@@ -105,10 +141,15 @@ func (g *Gateways) routes(o Options) error {
 		{g.A, "0.0.0.0/0", "10.6.6.1"}, {g.A, "::/0", "2001:db8:6::1"},
 		{g.B, "0.0.0.0/0", "10.8.8.1"}, {g.B, "::/0", "2001:db8:8::1"},
 	}
+	toR8, toR6 := "192.0.2.8", "192.0.2.6"
+	if o.NAT {
+		toR8, toR6 = natInside, NATAddr.String()
+		routes = append(routes, route{g.R6, "198.51.100.0/24", natInside})
+	}
 	if o.ClearRoutes {
 		routes = append(routes,
-			route{g.R6, "10.8.8.0/24", "192.0.2.8"}, route{g.R6, "2001:db8:8::/64", "2001:db8:0:1::8"},
-			route{g.R8, "10.6.6.0/24", "192.0.2.6"}, route{g.R8, "2001:db8:6::/64", "2001:db8:0:1::6"})
+			route{g.R6, "10.8.8.0/24", toR8}, route{g.R6, "2001:db8:8::/64", "2001:db8:0:1::8"},
+			route{g.R8, "10.6.6.0/24", toR6}, route{g.R8, "2001:db8:6::/64", "2001:db8:0:1::6"})
 	}
 	for _, r := range routes {
 		if err := r.ns.Route(netip.MustParsePrefix(r.dst), netip.MustParseAddr(r.via)); err != nil {

@@ -1,11 +1,14 @@
 package netlab
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // End is one end of a link.
@@ -110,6 +113,25 @@ func (n *NS) Forward() error {
 		}
 	}
 	return nil
+}
+
+// AwaitLink waits until the kernel says that an interface runs. It says so up to a
+// second late (net/core/link_watch.c), and until then nobody routes by it.
+func (n *NS) AwaitLink(ctx context.Context, name string) error {
+	for {
+		link, err := n.nl.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("await %s:%s: %w", n.Name, name, err)
+		}
+		if link.Attrs().RawFlags&unix.IFF_RUNNING != 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("await %s:%s: %w", n.Name, name, ctx.Err())
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // SetLink brings an interface up or down.

@@ -16,9 +16,11 @@ const PSK = "the demo's shared secret, forty-two bytes!"
 type Tunnel struct {
 	Conn              string
 	Local, Remote     netip.Addr
+	RemoteID          netip.Addr // if it is not Remote: the peer is behind a NAT
 	LocalTS, RemoteTS []netip.Prefix
 	PSK               string
 	IKE, ESP          string   // one proposal keyword each
+	Inside            string   // the port; empty: in0
 	CPU               int      // of the worker
 	Lines             []string // more keys of the connection
 	ChildLines        []string // more keys of the child
@@ -52,16 +54,16 @@ func hosts(addrs ...netip.Addr) (list []netip.Prefix) {
 func (t Tunnel) YAML() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `outside: [out0]
-inside: [in0]
+inside: [%s]
 cpus: [%d]
 connections:
   - name: %s
     version: 2
-    local:  {address: %v, id: %v, auth: psk}
-    remote: {addresses: [%v], id: %v, auth: psk}
+    local:  {address: "%v", id: "%v", auth: psk}
+    remote: {addresses: ["%v"], id: "%v", auth: psk}
     psk: {value: %q}
     ike: [%s]
-`, t.CPU, t.Conn, t.Local, t.Local, t.Remote, t.Remote, or(t.PSK, PSK), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
+`, or(t.Inside, "in0"), t.CPU, t.Conn, t.Local, t.Local, t.Remote, t.remoteID(), or(t.PSK, PSK), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
 	for _, line := range t.Lines {
 		fmt.Fprintf(&b, "    %s\n", line)
 	}
@@ -75,6 +77,13 @@ connections:
 		fmt.Fprintf(&b, "        %s\n", line)
 	}
 	return b.String()
+}
+
+func (t Tunnel) remoteID() netip.Addr {
+	if t.RemoteID.IsValid() {
+		return t.RemoteID
+	}
+	return t.Remote
 }
 
 func or(s, otherwise string) string {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -118,6 +119,39 @@ func (g *Gateway) Stop() { g.process.Stop() }
 // Signal sends a signal to the supervisor alone.
 func (g *Gateway) Signal(s syscall.Signal) error { return g.process.Signal(s) }
 
+// Ended is closed when the gateway has ended, by itself or not.
+func (g *Gateway) Ended() <-chan struct{} { return g.process.Done() }
+
+// PID is of one of the gateway's processes: run, datapath or control.
+func (g *Gateway) PID(role string) (int, error) {
+	if role == "run" {
+		return g.process.PID, nil
+	}
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", g.process.PID))
+	if err != nil {
+		return 0, err
+	}
+	for _, list := range lists {
+		text, _ := os.ReadFile(list) // a thread may have ended meanwhile
+		for _, word := range strings.Fields(string(text)) {
+			command, _ := os.ReadFile(filepath.Join("/proc", word, "cmdline"))
+			if words := strings.Split(string(command), "\x00"); len(words) > 1 && words[1] == role {
+				return strconv.Atoi(word)
+			}
+		}
+	}
+	return 0, fmt.Errorf("gateway %s has no %s process", g.Name, role)
+}
+
+// KillProcess ends one of the processes without a word to anybody.
+func (g *Gateway) KillProcess(role string) error {
+	pid, err := g.PID(role)
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(pid, syscall.SIGKILL)
+}
+
 // Kill ends all of the gateway's processes at once, without a word to anybody.
 func (g *Gateway) Kill() error {
 	err := g.process.Signal(syscall.SIGKILL) // its children die with it
@@ -139,4 +173,16 @@ func (g *Gateway) Drops(ctx context.Context) (map[string]uint64, error) {
 		}
 	}
 	return drops, nil
+}
+
+// Verdicts are the packets of all workers by verdict.
+func (g *Gateway) Verdicts(ctx context.Context) (map[string]uint64, error) {
+	workers, err := Table[api.Worker](ctx, g, api.Workers)
+	sum := map[string]uint64{}
+	for _, w := range workers {
+		for name, n := range w.Verdicts {
+			sum[name] += n
+		}
+	}
+	return sum, err
 }
