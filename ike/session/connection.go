@@ -23,6 +23,7 @@ type Connection struct {
 	Start              Start
 	DPD                DPD
 	InvalidSPIRecovery bool
+	ForceEncap         bool          // ESP goes in UDP although there is no NAT
 	Lifetime           time.Duration // of the IKE SA, 0 takes DefaultIKELifetime
 
 	Children []Child

@@ -93,6 +93,10 @@ func (s *SA) sendInit(now time.Time) {
 // initPayloads are those that both ends send: key exchange, nonce, and the
 // hashes by which the other end sees a NAT (RFC 7296 §2.23).
 func (s *SA) initPayloads(nonce []byte, local, remote netip.AddrPort) []wire.Payload {
+	if s.fakesNAT() {
+		// A hash that cannot match: the peer sees a NAT in front of us.
+		local = netip.AddrPortFrom(local.Addr(), 0)
+	}
 	source := suite.NATDetection(s.spiI, s.spiR, local)
 	destination := suite.NATDetection(s.spiI, s.spiR, remote)
 	return []wire.Payload{

@@ -19,6 +19,15 @@ func (s *SA) detectNAT(d session.Datagram, m wire.Message) {
 	destination := suite.NATDetection(h.InitiatorSPI, h.ResponderSPI, d.Local)
 	s.natRemote = mismatch(m.Payloads, wire.NotifyNATDetectionSourceIP, source[:])
 	s.natLocal = mismatch(m.Payloads, wire.NotifyNATDetectionDestinationIP, destination[:])
+	s.natFaked = s.fakesNAT()
+}
+
+// fakesNAT tells whether we are to seem behind a NAT, so that ESP goes through
+// UDP. A responder does not know yet which of the peer's connections is meant:
+// one that asks for it is enough.
+func (s *SA) fakesNAT() bool {
+	asks := func(c *session.Connection) bool { return c.ForceEncap }
+	return s.conn != nil && asks(s.conn) || slices.ContainsFunc(s.candidates, asks)
 }
 
 // mismatch reports whether there are such hashes and none is the expected one:
@@ -38,7 +47,7 @@ func mismatch(payloads []wire.Payload, t wire.NotifyType, want []byte) bool {
 
 // encap reports whether ESP goes through UDP: RFC 7296 §2.23, whenever either
 // end found a NAT between them.
-func (s *SA) encap() bool { return s.natLocal || s.natRemote }
+func (s *SA) encap() bool { return s.natLocal || s.natRemote || s.natFaked }
 
 // attrs name the IKE SA in the operator's log.
 func (s *SA) attrs() []slog.Attr {

@@ -159,7 +159,7 @@ func (s *SA) successor(now time.Time, initiator bool, chosen suite.Proposal, our
 	ke suite.KE, peer []byte, nonceI, nonceR []byte) (*SA, error) {
 	next := &SA{
 		env: s.env, initiator: initiator, conn: s.conn, peerID: s.peerID,
-		local: s.local, remote: s.remote, natLocal: s.natLocal, natRemote: s.natRemote,
+		local: s.local, remote: s.remote, natLocal: s.natLocal, natRemote: s.natRemote, natFaked: s.natFaked,
 		spiI: ours, spiR: theirs,
 	}
 	if !initiator {

@@ -68,6 +68,7 @@ type SA struct {
 
 	local, remote       netip.AddrPort
 	natLocal, natRemote bool
+	natFaked            bool // by us: ESP goes through UDP as if there were one
 	spiI, spiR          wire.SPI
 	peerID              session.Identity
 

@@ -40,6 +40,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("ike", proposals(d, &c.IKE, "ike", suite.ParseIKE)),
 		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
 		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
+		may("encap", chooseInto(d, &c.ForceEncap, "encap", choice[bool]{"auto", false, false}, choice[bool]{"force", true, false})),
 		may("invalid_spi_recovery", d.boolean(&c.InvalidSPIRecovery, "invalid_spi_recovery")),
 		may("lifetime", d.duration(&c.Lifetime, "lifetime", time.Second, forever)),
 		must("children", func(n ast.Node) { children = d.children(n) }),

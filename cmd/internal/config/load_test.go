@@ -96,8 +96,8 @@ func TestLoadFull(t *testing.T) {
 			ID:        session.Identity{Type: session.IDFQDN, Data: []byte("r8.example.net")},
 		},
 		PSK: session.Secret(key), IKE: ike, Start: session.StartNow,
-		DPD:                session.DPD{Mode: session.DPDPeriodic, Interval: 20 * time.Second, Retry: 3 * time.Second, Tries: 4},
-		InvalidSPIRecovery: true, Lifetime: 4 * time.Hour,
+		DPD:        session.DPD{Mode: session.DPDPeriodic, Interval: 20 * time.Second, Retry: 3 * time.Second, Tries: 4},
+		ForceEncap: true, InvalidSPIRecovery: true, Lifetime: 4 * time.Hour,
 		Children: []session.Child{{
 			Name: "lan", Local: selectors("10.6.6.6/32", "2001:db8:6::/64"), Remote: selectors("10.8.8.0/24", "2001:db8:8::/64"),
 			ESP: esp, Idle: 2 * time.Minute, Lifetime: sadb.Lifetime{Time: 30 * time.Minute, Bytes: 64 << 30, Packets: 1e6},
