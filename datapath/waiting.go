@@ -19,7 +19,7 @@ const (
 const (
 	acquireInterval = int64(time.Second) // between two requests for one policy
 	acquiresAtOnce  = 64                 // within that time, for all policies
-	acquiresKnown   = 4096               // policies whose last request is remembered
+	acquiresKnown   = 4096               // policies that wait for their turn
 )
 
 // waiting holds packets whose policy has no SA yet, oldest first. Memory is made
@@ -29,9 +29,15 @@ type waiting struct {
 	n       int
 	epoch   uint64 // of the snapshot that was last tried
 
-	asked  map[sadb.PolicyID]int64
-	asking int   // requests since
-	since  int64 // this time
+	asked  map[sadb.PolicyID]request
+	asking int   // requests in this round
+	since  int64 // when it began
+}
+
+// request is what is known of a policy without an SA.
+type request struct {
+	at     int64 // when it was asked for, 0 never
+	wanted int64 // when a packet last needed it
 }
 
 type waiter struct {
@@ -61,24 +67,37 @@ func (q *waiting) keep(p sadb.PolicyID, a arrival, now int64) bool {
 }
 
 // mayAsk says whether it is time to ask for an SA, and takes the answer as done.
+// When more policies want one than may ask at once, they take turns.
 func (q *waiting) mayAsk(p sadb.PolicyID, now int64) bool {
-	if at, ok := q.asked[p]; ok && now-at < acquireInterval {
-		return false
-	}
 	if now-q.since >= acquireInterval {
-		q.since, q.asking = now, 0
+		q.nextRound(now)
 	}
-	if q.asking == acquiresAtOnce {
+	r, known := q.asked[p]
+	if !known && len(q.asked) == acquiresKnown {
 		return false
 	}
-	q.asking++
-	if q.asked == nil {
-		q.asked = map[sadb.PolicyID]int64{}
-	} else if len(q.asked) >= acquiresKnown {
-		clear(q.asked)
+	rounds := int64(1 + (len(q.asked)-1)/acquiresAtOnce)
+	may := q.asking < acquiresAtOnce && now-r.at >= rounds*acquireInterval
+	if may {
+		q.asking++
+		r.at = now
 	}
-	q.asked[p] = now
-	return true
+	r.wanted = now
+	q.asked[p] = r
+	return may
+}
+
+// nextRound forgets the policies that do not want an SA any more.
+func (q *waiting) nextRound(now int64) {
+	q.since, q.asking = now, 0
+	if q.asked == nil {
+		q.asked = map[sadb.PolicyID]request{}
+	}
+	for p, r := range q.asked {
+		if now-r.wanted >= 2*acquireInterval && now-r.at >= acquireInterval {
+			delete(q.asked, p)
+		}
+	}
 }
 
 // resume sends the waiting packets whose policy got an SA and drops those that
