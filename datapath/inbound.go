@@ -62,17 +62,17 @@ func (w *Worker) inbound(a arrival, ip []byte) packet.Verdict {
 	if owner := spi.Worker(); owner != w.id {
 		return w.handOff(owner, a)
 	}
-	return w.open(sa, body)
+	return w.open(sa, ip, body)
 }
 
 // open is steps 4 to 7. What Open itself drops it counts itself.
-func (w *Worker) open(sa *inboundSA, body []byte) packet.Verdict {
+func (w *Worker) open(sa *inboundSA, ip, body []byte) packet.Verdict {
 	w.note(&sa.bounds, sa)
 	if sa.ended(&sa.Counters) {
 		return sa.refuse(packet.DropLifetime)
 	}
-	dst := w.openInto(len(body))
-	n, v := sa.Open(dst, body, w.outer.TOS, w.now)
+	dst := w.openInto(len(ip))
+	n, v := sa.Open(dst, ip, &w.outer, body, w.now)
 	if v != packet.Pass {
 		return v
 	}

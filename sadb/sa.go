@@ -91,10 +91,18 @@ type SA struct {
 
 	Mode    Mode
 	DF      DFPolicy
+	FixDSCP bool   // the outer header carries DSCP instead of the inner packet's
+	DSCP    uint8  // 0..63
 	PathMTU uint16 // bytes of the outer packet, 0 takes the egress port's MTU
 
 	Local, Remote netip.AddrPort // outer addresses; the ports count only with Encap
 	Encap         bool           // UDP encapsulation (RFC 3948)
+
+	TTL           uint8  // outer TTL or hop limit, 0 takes 64; tunnel mode only
+	FlowLabel     uint32 // outer IPv6 flow label, 20 bits; tunnel mode only
+	CopyFlowLabel bool   // an inner IPv6 packet's flow label instead
+	TFC           uint16 // outbound: shorter inner packets are padded to so many bytes (RFC 4303 §2.7); tunnel mode only
+	FragmentAfter bool   // outbound: what is too big is fragmented after encryption, not before (N2)
 
 	LocalTS, RemoteTS []Selector // what the inner packet must match
 

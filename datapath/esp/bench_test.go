@@ -8,7 +8,7 @@ import (
 	"spindle/sadb"
 )
 
-var benchSuites = []string{"aes128gcm16", "aes256gcm16", "aes256-sha256"}
+var benchSuites = []string{"aes128gcm16", "aes256gcm16", "chacha20poly1305", "aes256-sha256", "aes256ctr-sha256", "aes128gcm8"}
 
 func BenchmarkSeal(b *testing.B) {
 	for _, suite := range benchSuites {
@@ -32,12 +32,12 @@ func BenchmarkOpen(b *testing.B) {
 		for _, n := range []int{64, 256, 512, 1024, 1400} {
 			b.Run(fmt.Sprintf("%s/%d", suite, n), func(b *testing.B) {
 				p := newPair(b, suite, func(sa *sadb.SA) { sa.ReplayWindow = 0 })
-				body, _ := espOf(b, p.seal(b, inner(false, n, 0)))
+				body, h := espOf(b, p.seal(b, inner(false, n, 0)))
 				dst := make([]byte, 2048)
 				b.SetBytes(int64(n))
 				b.ReportAllocs()
 				for b.Loop() {
-					if _, v := p.in.Open(dst, body, 0, 1); v != packet.Pass {
+					if _, v := p.in.Open(dst, nil, &h, body, 1); v != packet.Pass {
 						b.Fatal(v)
 					}
 				}

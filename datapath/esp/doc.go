@@ -1,10 +1,15 @@
-// Package esp protects and unprotects packets: ESP in tunnel mode (RFC 4303),
-// IPv4 and IPv6 inside either, with AES-GCM (RFC 4106) or AES-CBC and HMAC-SHA2
-// (RFC 3602, RFC 4868), extended sequence numbers, anti-replay (RFC 6479), UDP
-// encapsulation (RFC 3948), and the congestion marks of RFC 6040.
+// Package esp protects and unprotects packets: ESP (RFC 4303) in tunnel mode,
+// IPv4 and IPv6 inside either, and in transport mode; with AES-GCM (RFC 4106),
+// ChaCha20-Poly1305 (RFC 7634), AES-GMAC (RFC 4543), or AES-CBC (RFC 3602),
+// AES-CTR (RFC 3686), 3DES, DES or no encryption at all and an HMAC (RFC 4868,
+// RFC 2404, RFC 2403); extended sequence numbers, anti-replay (RFC 6479) with a
+// histogram of what came late, UDP encapsulation (RFC 3948), traffic flow
+// confidentiality padding and dummy packets, and the congestion marks of RFC
+// 6040.
 //
-// An Outbound or Inbound belongs to one worker, which alone may call Seal, Open
-// and Publish; they allocate nothing. Rebind and Usage may be called by anyone.
-// The package holds no socket, no clock and no table of SAs, and it does not
-// check selectors: that is the worker's, who knows them.
+// An Outbound or Inbound belongs to one worker, which alone may call Seal, Open,
+// Moved and Publish; they allocate nothing. Rebind, Remote, SetPathMTU, Learn,
+// Usage and Reordering may be called by anyone. The package holds no socket, no
+// clock and no table of SAs, and it does not check selectors: that is the
+// worker's, who knows them.
 package esp

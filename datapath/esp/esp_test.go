@@ -114,8 +114,14 @@ func (p *pair) seal(t testing.TB, clear []byte) []byte {
 
 func (p *pair) open(esp []byte, tos uint8) ([]byte, packet.Verdict) {
 	dst := make([]byte, len(esp))
-	n, v := p.in.Open(dst, esp, tos, 6)
+	n, v := p.openInto(dst, esp, tos, 6)
 	return dst[:n], v
+}
+
+// openInto opens a tunnel packet, of whose outer header only the traffic class
+// counts.
+func (p *pair) openInto(dst, esp []byte, tos uint8, now int64) (int, packet.Verdict) {
+	return p.in.Open(dst, nil, &packet.Header{TOS: tos, Protocol: packet.ESP}, esp, now)
 }
 
 // everyShape runs f for all suites, families inside and outside, encapsulation and ESN.
@@ -192,7 +198,7 @@ func TestSpoiledPacketsLeaveNeitherPlaintextNorTrace(t *testing.T) {
 		for i := 4; i < len(body); i++ { // the SPI's own four bytes chose this SA
 			body[i] ^= 1
 			dst := bytes.Repeat([]byte{0xee}, len(body))
-			n, v := p.in.Open(dst, body, 0, 9)
+			n, v := p.openInto(dst, body, 0, 9)
 			body[i] ^= 1
 			if n != 0 || v != packet.DropAuth && v != packet.DropReplay {
 				t.Fatalf("%s byte %d: %d %v", s.Keyword, i, n, v)
@@ -222,7 +228,7 @@ func TestEveryTruncationIsRefused(t *testing.T) {
 				t.Fatalf("%s cut to %d: %v", s.Keyword, n, v)
 			}
 		}
-		if _, v := p.in.Open(make([]byte, 20), body, 0, 0); v != packet.DropTooBig {
+		if _, v := p.openInto(make([]byte, 20), body, 0, 0); v != packet.DropTooBig {
 			t.Fatalf("short dst: %v", v)
 		}
 		clear := inner(false, 100, 0)
@@ -294,7 +300,8 @@ func TestRefusedSAs(t *testing.T) {
 		"unknown suite":  func(sa *sadb.SA) { sa.Suite = "rot13" },
 		"short key":      func(sa *sadb.SA) { sa.Key = sa.Key[1:] },
 		"reserved SPI":   func(sa *sadb.SA) { sa.SPI = 255 },
-		"transport":      func(sa *sadb.SA) { sa.Mode = sadb.Transport },
+		"unknown mode":   func(sa *sadb.SA) { sa.Mode = 2 },
+		"NULL alone":     func(sa *sadb.SA) { sa.Suite, sa.Key = "null", nil },
 		"direction":      func(sa *sadb.SA) { sa.Direction ^= 1 },
 		"past sequence":  func(sa *sadb.SA) { sa.Sequence, sa.ReplayWindow = 1<<32, 1<<17 },
 		"no destination": func(sa *sadb.SA) { sa.Remote, sa.ReplayWindow = netip.AddrPort{}, 1<<17 },
@@ -350,12 +357,12 @@ func TestZeroAllocationsPerPacket(t *testing.T) {
 			if p.sa.Encap {
 				body = body[packet.UDPLen:]
 			}
-			if _, v := p.in.Open(dst, body, 0, 1); v != packet.Pass {
+			if _, v := p.in.Open(dst, sealed[:n], &h, body, 1); v != packet.Pass {
 				t.Fatal(v)
 			}
-			p.in.Open(dst, body, 0, 1) // a replay
+			p.in.Open(dst, sealed[:n], &h, body, 1) // a replay
 			body[4] ^= 0x10
-			p.in.Open(dst, body, 0, 1) // a forgery
+			p.in.Open(dst, sealed[:n], &h, body, 1) // a forgery
 		})
 		if allocs != 0 {
 			t.Errorf("%v allocations per packet", allocs)

@@ -3,93 +3,81 @@ package esp
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"encoding/binary"
 	"fmt"
 
 	"spindle/sadb"
 )
 
-// protector is a suite with its key: what Seal and Open leave to cryptography.
-// esp is one whole packet, from the ESP header to the end of the ICV.
-type protector interface {
-	// seal writes the IV, encrypts what stands between IV and ICV in place, and
-	// writes the ICV. seq must never come twice.
-	seal(esp []byte, seq uint64)
-	// open verifies the ICV and decrypts into dst, which has exactly the length of
-	// the ciphertext. When it is false, dst holds no plaintext.
-	open(dst, esp []byte, seq uint64) bool
-	wipe()
-}
-
-func (s *Suite) protector(sa *sadb.SA) (protector, error) {
-	if s.hash != nil {
-		return newCBC(s, sa)
+// newGCM is where AES-GCM (RFC 4106) gets its implementation.
+func newGCM(s *Suite, sa *sadb.SA) (protector, error) {
+	key := sa.Key[:s.encryption]
+	if s.ICVLen < leastTag {
+		return newShort(key, s, sa)
 	}
-	return newGCM(s, sa)
-}
-
-// gcm is AES-GCM with a 16-byte ICV (RFC 4106). Nonce and AAD live here because
-// slices handed to the AEAD escape: on the stack they would be allocated anew
-// for each packet.
-//
-//	nonce:  salt (4) | IV (8)
-//	AAD:    SPI (4) | sequence number (4, or 8 with ESN, RFC 4106 §5)
-type gcm struct {
-	aead  cipher.AEAD
-	nonce [gcmSalt + 8]byte
-	aad   [12]byte
-	esn   bool
-}
-
-func newGCM(s *Suite, sa *sadb.SA) (*gcm, error) {
-	block, err := aes.NewCipher(sa.Key[:s.encryption])
+	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, fmt.Errorf("sa %v: %w", sa.SPI, err)
 	}
-	aead, err := cipher.NewGCM(block)
+	a, err := cipher.NewGCMWithTagSize(block, s.ICVLen)
 	if err != nil {
 		return nil, fmt.Errorf("sa %v: %w", sa.SPI, err)
 	}
-	g := &gcm{aead: aead, esn: sa.ESN}
-	copy(g.nonce[:gcmSalt], sa.Key[s.encryption:])
-	binary.BigEndian.PutUint32(g.aad[:], uint32(sa.SPI))
-	return g, nil
+	return newAEAD(a, s, sa), nil
 }
 
-// bind fills the associated data.
-func (g *gcm) bind(seq uint64) []byte {
-	if g.esn {
-		binary.BigEndian.PutUint64(g.aad[4:], seq)
-		return g.aad[:12]
-	}
-	binary.BigEndian.PutUint32(g.aad[4:], uint32(seq))
-	return g.aad[:8]
+// leastTag is the shortest tag that the standard library lets an AEAD have.
+const leastTag = 12
+
+// short is AES-GCM with an ICV of 8 bytes, for peers that ask for it (RFC 4106
+// §6). The AEAD beneath makes 16, which need not be cut off in place: a packet
+// has exactly the missing 8 bytes to lend where its IV stands.
+type short struct {
+	*aead
+	tag [8]byte
 }
 
-// seal takes the sequence number for the IV: RFC 4106 §3.1 asks that it never
-// repeats under one key and names a counter as a way to get that.
-func (g *gcm) seal(esp []byte, seq uint64) {
-	binary.BigEndian.PutUint64(esp[HeaderLen:], seq)
-	binary.BigEndian.PutUint64(g.nonce[gcmSalt:], seq)
-	body := esp[HeaderLen+8 : len(esp)-g.aead.Overhead()]
-	g.aead.Seal(body[:0], g.nonce[:], body, g.bind(seq))
-}
-
-// open relies on the AEAD to clear dst when the ICV is wrong, and so that this
-// does not rest on one implementation's habit, clears it once more.
-func (g *gcm) open(dst, esp []byte, seq uint64) bool {
-	copy(g.nonce[gcmSalt:], esp[HeaderLen:HeaderLen+8])
-	_, err := g.aead.Open(dst[:0], g.nonce[:], esp[HeaderLen+8:], g.bind(seq))
+func newShort(key []byte, s *Suite, sa *sadb.SA) (protector, error) {
+	whole := *s
+	whole.ICVLen = 16
+	block, err := aes.NewCipher(key)
 	if err != nil {
+		return nil, fmt.Errorf("sa %v: %w", sa.SPI, err)
+	}
+	a, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("sa %v: %w", sa.SPI, err)
+	}
+	return &short{aead: newAEAD(a, &whole, sa)}, nil
+}
+
+// seal moves the plaintext over the IV, so that ciphertext and whole tag end
+// where the packet does, and then back.
+func (g *short) seal(esp []byte, seq uint64) {
+	n := len(esp) - HeaderLen - aeadIV - len(g.tag)
+	body := esp[HeaderLen:][:n]
+	copy(body, esp[HeaderLen+aeadIV:])
+	g.number(seq)
+	g.cipher.Seal(body[:0], g.nonce[:], body, g.bind(seq))
+	copy(g.tag[:], body[n:n+len(g.tag)])
+	copy(esp[HeaderLen+aeadIV:], body)
+	copy(esp[HeaderLen:], g.nonce[saltLen:])
+	copy(esp[len(esp)-len(g.tag):], g.tag[:])
+}
+
+// open knows no way to ask the AEAD for the tag of a ciphertext, so it goes by
+// the plaintext: sealing a ciphertext gives its plaintext (counter mode is its
+// own inverse) with a tag of no use; sealing that gives the ciphertext back and
+// the true tag; and if that is the packet's, the plaintext is made once more.
+func (g *short) open(dst, esp []byte, seq uint64) bool {
+	n := len(dst)
+	copy(g.nonce[saltLen:], esp[HeaderLen:][:aeadIV])
+	aad, sealed := g.bind(seq), esp[HeaderLen+aeadIV:]
+	g.cipher.Seal(dst[:0], g.nonce[:], sealed[:n], aad)
+	g.cipher.Seal(dst[:0], g.nonce[:], dst, aad)
+	if !equal(dst[n:n+len(g.tag)], sealed[n:]) {
 		clear(dst)
 		return false
 	}
+	g.cipher.Seal(dst[:0], g.nonce[:], dst, aad)
 	return true
-}
-
-// wipe clears the salt and lets go of the key schedule, which the standard
-// library gives no way to overwrite.
-func (g *gcm) wipe() {
-	clear(g.nonce[:])
-	g.aead = nil
 }

@@ -2,6 +2,7 @@ package esp
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"spindle/datapath/packet"
 	"spindle/sadb"
@@ -13,7 +14,14 @@ type Inbound struct {
 
 	suite     Suite
 	protector protector // nil once wiped
+	transport bool
 	window    window
+	reorder   reorder
+	failed    int // ICVs in a row that were wrong
+
+	encap bool
+	peer  netip.AddrPort // where the newest packet came from, with encap
+	moved bool
 }
 
 // NewInbound prepares an SA. It keeps neither sa nor its key.
@@ -22,7 +30,8 @@ func NewInbound(sa *sadb.SA) (*Inbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &Inbound{suite: s}
+	in := &Inbound{suite: s, transport: sa.Mode == sadb.Transport, encap: sa.Encap}
+	in.peer = netip.AddrPortFrom(sa.Remote.Addr().Unmap(), sa.Remote.Port())
 	if in.window, err = newWindow(sa.ReplayWindow, sa.ESN); err != nil {
 		return nil, err
 	}
@@ -33,20 +42,21 @@ func NewInbound(sa *sadb.SA) (*Inbound, error) {
 }
 
 // Open writes to dst the packet that an ESP packet carries and returns its
-// length. esp starts at the ESP header and ends with the ICV; its SPI is known
-// to be this SA's. dst must be as long as esp and must not overlap it; bytes
-// beyond the returned length are scratch. tos is the outer traffic class, now
-// the caller's clock.
+// length. ip is the outer packet, whole and no fragment, and h its parsed
+// header. esp is the part of it from the ESP header to the end of the ICV, past
+// a UDP header; its SPI is known to be this SA's. dst must be as long as esp, in
+// transport mode as ip, and must not overlap it; bytes beyond the returned
+// length are scratch. now is the caller's clock.
 //
 //  1. Check that the lengths can be those of an ESP packet of this suite.
 //  2. Complete the sequence number; refuse what was seen or is too old.
 //  3. Verify the ICV and decrypt; without a valid ICV dst is cleared.
-//  4. Only now move the window (RFC 4303 §3.4.3).
-//  5. Check padding and next header.
-//  6. Trim to the inner packet's own length: what follows it is traffic flow
-//     confidentiality padding (RFC 4303 §2.7).
-//  7. Carry the outer congestion mark inside (RFC 6040 §4.2).
-func (in *Inbound) Open(dst, esp []byte, tos uint8, now int64) (int, packet.Verdict) {
+//  4. Only now move the window (RFC 4303 §3.4.3), and follow the peer.
+//  5. Take off padding and next header, and what follows the inner packet by its
+//     own length: traffic flow confidentiality padding (RFC 4303 §2.7).
+//  6. In tunnel mode, carry the outer congestion mark inside (RFC 6040 §4.2); in
+//     transport mode, put the headers back together.
+func (in *Inbound) Open(dst, ip []byte, h *packet.Header, esp []byte, now int64) (int, packet.Verdict) {
 	if in.protector == nil {
 		return 0, in.drop(packet.DropUnknownSPI)
 	}
@@ -55,29 +65,41 @@ func (in *Inbound) Open(dst, esp []byte, tos uint8, now int64) (int, packet.Verd
 	if v != packet.Pass {
 		return 0, in.drop(v)
 	}
-	if size > len(dst) {
+	head := 0
+	if in.transport {
+		head = h.Payload
+	}
+	if head+len(esp) > len(dst) {
 		return 0, in.drop(packet.DropTooBig)
 	}
 	// 2
 	seq, ok := in.window.complete(binary.BigEndian.Uint32(esp[4:]))
 	if !ok || !in.window.fresh(seq) {
+		in.reorder.left(&in.window, seq)
 		return 0, in.drop(packet.DropReplay)
 	}
 	// 3
-	dst = dst[:size:size]
-	if !in.protector.open(dst, esp, seq) {
-		return 0, in.drop(packet.DropAuth)
+	body := dst[head : head+size : head+len(esp)]
+	if !in.protector.open(body, esp, seq) {
+		if seq, ok = in.resynchronize(body, esp); !ok {
+			return 0, in.drop(packet.DropAuth)
+		}
 	}
+	in.failed = 0
 	// 4
+	in.follow(h, seq)
+	in.reorder.arrived(&in.window, seq)
 	in.window.commit(seq)
 	in.LastUsed = now
 	// 5, 6
-	n, v := strip(dst)
-	if v != packet.Pass {
-		return 0, in.drop(v)
+	n := 0
+	if in.transport {
+		copy(dst, ip[:head])
+		n, v = restore(dst[:head+size], head, h)
+	} else {
+		n, v = tunneled(body, h.TOS)
 	}
-	// 7
-	if v := decapsulate(dst, tos); v != packet.Pass {
+	if v != packet.Pass {
 		return 0, in.drop(v)
 	}
 	in.count(n, now)
@@ -97,42 +119,49 @@ func (in *Inbound) measure(esp []byte) (int, packet.Verdict) {
 }
 
 // strip takes the trailer off an authenticated plaintext and returns the length
-// of the inner packet. RFC 4303 §2.4: the receiver SHOULD inspect the padding,
-// which counts 1, 2, 3 up to the pad length.
-func strip(plain []byte) (int, packet.Verdict) {
+// of what is before it, and its protocol. RFC 4303 §2.4: the receiver SHOULD
+// inspect the padding, which counts 1, 2, 3 up to the pad length.
+func strip(plain []byte) (n int, next uint8, v packet.Verdict) {
 	end := len(plain) - trailerLen
 	pad, next := int(plain[end]), plain[end+1]
 	if pad > end {
-		return 0, packet.DropPadding
+		return 0, 0, packet.DropPadding
 	}
 	end -= pad
 	for i, b := range plain[end : end+pad] {
 		if b != byte(i+1) {
-			return 0, packet.DropPadding
+			return 0, 0, packet.DropPadding
 		}
 	}
-	switch next {
-	case packet.NoNext:
-		return 0, packet.DropDummy
-	case packet.IPv4, packet.IPv6:
-	default:
+	if next == packet.NoNext {
+		return 0, 0, packet.DropDummy
+	}
+	return end, next, packet.Pass
+}
+
+// tunneled finds the inner packet in a plaintext, and combines the congestion
+// marks of both headers in its own.
+func tunneled(plain []byte, tos uint8) (int, packet.Verdict) {
+	end, next, v := strip(plain)
+	if v != packet.Pass {
+		return 0, v
+	}
+	if next != packet.IPv4 && next != packet.IPv6 {
 		return 0, packet.DropPadding
 	}
 	n, v := packet.Length(plain[:end])
-	if v == packet.Pass && nextHeader(plain) != next {
+	if v != packet.Pass {
+		return 0, v
+	}
+	if nextHeader(plain) != next {
 		return 0, packet.DropMalformed
 	}
-	return n, v
-}
-
-// decapsulate combines the congestion marks of both headers in the inner one.
-func decapsulate(inner []byte, tos uint8) packet.Verdict {
-	was := packet.TOS(inner)
+	was := packet.TOS(plain)
 	now, v := packet.Decapsulated(was, tos)
 	if v == packet.Pass && now != was {
-		packet.SetTOS(inner, now)
+		packet.SetTOS(plain, now)
 	}
-	return v
+	return n, v
 }
 
 // Publish makes the counters visible to Usage.

@@ -20,8 +20,11 @@ type Outbound struct {
 	spi       uint32
 	sequence  uint64 // last one used
 	last      uint64 // last one that may be used
-	df        sadb.DFPolicy
+	transport bool
+	tfc       int // bytes that a payload is padded to
+	style     style
 	outer     atomic.Pointer[outer]
+	path      atomic.Uint32 // MTU that is known of the way to the peer, 0 none
 }
 
 // NewOutbound prepares an SA. It keeps neither sa nor its key.
@@ -30,12 +33,22 @@ func NewOutbound(sa *sadb.SA) (*Outbound, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Outbound{suite: s, spi: uint32(sa.SPI), sequence: sa.Sequence, last: math.MaxUint32, df: sa.DF}
+	o := &Outbound{
+		suite: s, spi: uint32(sa.SPI), sequence: sa.Sequence, last: math.MaxUint32,
+		transport: sa.Mode == sadb.Transport, tfc: int(sa.TFC),
+	}
 	if sa.ESN {
 		o.last = math.MaxUint64
 	}
 	if o.sequence > o.last {
 		return nil, fmt.Errorf("sa %v: sequence number %d is past the last one", sa.SPI, sa.Sequence)
+	}
+	if o.transport && o.tfc > 0 {
+		// RFC 4303 §2.7: only where the payload says how long it is itself.
+		return nil, fmt.Errorf("sa %v: TFC padding in transport mode: the payload's end could not be told", sa.SPI)
+	}
+	if o.style, err = newStyle(sa); err != nil {
+		return nil, err
 	}
 	if o.protector, err = s.protector(sa); err != nil {
 		return nil, err
@@ -43,6 +56,7 @@ func NewOutbound(sa *sadb.SA) (*Outbound, error) {
 	if err := o.Rebind(sa.Local, sa.Remote, sa.Encap); err != nil {
 		return nil, fmt.Errorf("sa %v: %w", sa.SPI, err)
 	}
+	o.SetPathMTU(int(sa.PathMTU))
 	o.Publish()
 	return o, nil
 }
@@ -61,17 +75,50 @@ func (o *Outbound) Rebind(local, remote netip.AddrPort, encap bool) error {
 // Remote is the peer's address as it stands now. Any goroutine may call it.
 func (o *Outbound) Remote() netip.Addr { return o.outer.Load().remote }
 
-// Seal writes to dst the tunnel packet that carries inner, from its outer IP
-// header to the ICV, and returns its length. What Ethernet padded behind inner
-// stays behind. dst and inner must not overlap. now is the caller's clock.
+// layout is what a packet becomes, before it is written.
+type layout struct {
+	head  int   // what stands before the ESP header: IP, and UDP when encapsulated
+	at    int   // where in the packet the part begins that is encrypted; 0 in tunnel mode
+	next  uint8 // protocol of that part
+	fill  int   // traffic flow confidentiality padding
+	pad   int
+	total int
+}
+
+// measure lays a packet out, which is as long as it says.
+func (o *Outbound) measure(t *outer, inner []byte) (l layout, v packet.Verdict) {
+	l.head, l.next = t.n, nextHeader(inner)
+	if o.transport {
+		if l.at, l.next, v = packet.TransportESP(inner); v != packet.Pass {
+			return l, v
+		}
+		l.head = l.at + t.encap()
+	}
+	l.resize(&o.suite, len(inner))
+	return l, packet.Pass
+}
+
+// resize completes the layout of n bytes for the fill that it has.
+func (l *layout) resize(s *Suite, n int) {
+	n += l.fill - l.at
+	l.pad = s.padding(n)
+	l.total = l.head + s.overhead() + n + l.pad
+}
+
+// Seal writes to dst the packet that carries inner, from its outer IP header to
+// the ICV, and returns its length. What Ethernet padded behind inner stays
+// behind. dst and inner must not overlap. now is the caller's clock.
 //
-//  1. Measure the inner packet and what it becomes; refuse what does not fit.
+//  1. Measure the packet and what it becomes; refuse what does not fit.
 //  2. Take the next sequence number, unless none is left (RFC 4303 §3.3.3).
 //  3. Write ESP header, payload and trailer in the clear (RFC 4303 §2).
 //  4. Encrypt and authenticate in place.
-//  5. Write the outer header in front.
+//  5. Write the outer header in front; in transport mode, the packet's own.
 //
 // A packet that is refused takes no sequence number and leaves dst as it was.
+// In transport mode fragments are refused. Traffic flow confidentiality padding
+// never makes a packet longer than dst or the path's MTU: a dst as long as the
+// port's MTU allows keeps it from being fragmented.
 func (o *Outbound) Seal(dst, inner []byte, now int64) (int, packet.Verdict) {
 	if o.protector == nil {
 		return 0, o.drop(packet.DropNoSA)
@@ -83,9 +130,18 @@ func (o *Outbound) Seal(dst, inner []byte, now int64) (int, packet.Verdict) {
 	}
 	inner = inner[:n]
 	t := o.outer.Load()
-	pad := o.suite.padding(n)
-	total := t.n + o.suite.overhead() + n + pad
-	if total > len(dst) || total > t.most() {
+	l, v := o.measure(t, inner)
+	if v != packet.Pass {
+		return 0, o.drop(v)
+	}
+	if o.tfc > 0 {
+		o.conceal(&l, n, len(dst))
+	}
+	version := t.version()
+	if o.transport {
+		version = inner[0] >> 4
+	}
+	if l.total > len(dst) || l.total > most(version) {
 		return 0, o.drop(packet.DropTooBig)
 	}
 	// 2
@@ -93,44 +149,86 @@ func (o *Outbound) Seal(dst, inner []byte, now int64) (int, packet.Verdict) {
 		return 0, o.drop(packet.DropSequence)
 	}
 	o.sequence++
-	// 3
-	esp := dst[t.n:total]
-	o.lay(esp, inner, pad)
-	// 4
-	o.protector.seal(esp, o.sequence)
+	// 3, 4
+	o.protect(dst[l.head:l.total], inner[l.at:], &l)
 	// 5
-	t.put(dst[:total], packet.TOS(inner), uint16(o.sequence), o.dontFragment(inner))
+	if o.transport {
+		t.keep(dst[:l.total], inner[:l.at])
+	} else {
+		t.put(dst[:l.total], o.style.of(inner, uint16(o.sequence)))
+	}
 	o.count(n, now)
-	return total, packet.Pass
+	return l.total, packet.Pass
 }
 
-// lay writes everything of an ESP packet but IV and ICV.
+// conceal pads a short payload, as far as there is room.
+func (o *Outbound) conceal(l *layout, n, room int) {
+	most := o.InnerMTU(room)
+	if l.fill = min(o.tfc, most) - n; l.fill < 0 {
+		l.fill = 0
+	}
+	l.resize(&o.suite, n)
+}
+
+// SealDummy writes to dst a packet that carries nothing but size bytes of
+// padding, which its receiver throws away unread (RFC 4303 §2.6), so that an
+// observer cannot tell when there is traffic. It counts as no use of the SA,
+// but takes a sequence number. The result is that of Seal.
+func (o *Outbound) SealDummy(dst []byte, size int) (int, packet.Verdict) {
+	if o.protector == nil {
+		return 0, o.drop(packet.DropNoSA)
+	}
+	t := o.outer.Load()
+	l := layout{head: t.n, next: packet.NoNext, fill: max(size, 0)}
+	l.resize(&o.suite, 0)
+	if l.total > len(dst) || l.total > most(t.version()) {
+		return 0, o.drop(packet.DropTooBig)
+	}
+	if o.sequence >= o.last {
+		return 0, o.drop(packet.DropSequence)
+	}
+	o.sequence++
+	o.protect(dst[l.head:l.total], nil, &l)
+	m := marks{tos: o.style.dscp << 2, ttl: o.style.ttl, id: uint16(o.sequence), label: o.style.label}
+	m.df = o.style.df != sadb.DFClear
+	t.put(dst[:l.total], m)
+	return l.total, packet.Pass
+}
+
+// protect writes a whole ESP packet.
 //
 //	+---------------------------------------------------------------+
 //	|               Security Parameters Index (SPI)                 |
 //	+---------------------------------------------------------------+
 //	|                      Sequence Number                          |
 //	+---------------------------------------------------------------+
-//	|                      IV (8 or 16 bytes)                       |
+//	|                      IV (0, 8 or 16 bytes)                    |
 //	+---------------------------------------------------------------+
-//	|                   inner packet (variable)                     |
+//	|                     payload (variable)                        |
 //	|               +-----------------------------------------------+
+//	|               |  TFC padding 0, 0, 0 ...                      |
+//	+---------------+-----------------------------------------------+
 //	|               |     Padding 1, 2, 3 ...                       |
 //	+---------------+---------------+---------------+---------------+
 //	|                               |  Pad Length   |  Next Header  |
 //	+-------------------------------+---------------+---------------+
-//	|                ICV (16, 24 or 32 bytes)                       |
+//	|                  ICV (8 to 32 bytes)                          |
 //	+---------------------------------------------------------------+
-func (o *Outbound) lay(esp, inner []byte, pad int) {
+func (o *Outbound) protect(esp, payload []byte, l *layout) {
 	binary.BigEndian.PutUint32(esp, o.spi)
 	binary.BigEndian.PutUint32(esp[4:], uint32(o.sequence))
 	body := esp[HeaderLen+o.suite.IVLen:]
-	trailer := body[copy(body, inner):]
-	for i := range pad {
+	trailer := body[copy(body, payload):]
+	if l.fill > 0 {
+		clear(trailer[:l.fill])
+		trailer = trailer[l.fill:]
+	}
+	for i := range l.pad {
 		trailer[i] = byte(i + 1)
 	}
-	trailer[pad] = byte(pad)
-	trailer[pad+1] = nextHeader(inner)
+	trailer[l.pad] = byte(l.pad)
+	trailer[l.pad+1] = l.next
+	o.protector.seal(esp, o.sequence)
 }
 
 // nextHeader names an inner packet: IPv4 or IPv6 in a tunnel (RFC 4303 §2.6).
@@ -139,35 +237,6 @@ func nextHeader(inner []byte) uint8 {
 		return packet.IPv6
 	}
 	return packet.IPv4
-}
-
-// dontFragment decides the outer DF bit (RFC 4301 §8.1). Copying from IPv6 sets
-// it, because no router may fragment that either.
-func (o *Outbound) dontFragment(inner []byte) bool {
-	switch o.df {
-	case sadb.DFSet:
-		return true
-	case sadb.DFClear:
-		return false
-	}
-	return inner[0]>>4 == 6 || inner[6]&(flagDF>>8) != 0
-}
-
-// InnerMTU is the longest inner packet that, sealed, is at most outer bytes from
-// its outer IP header on; 0 when not even an empty one fits.
-func (o *Outbound) InnerMTU(outer int) int {
-	t := o.outer.Load()
-	outer = min(outer, t.most())
-	room := outer - t.n - HeaderLen - o.suite.IVLen - o.suite.ICVLen
-	if room < o.suite.Align {
-		return 0
-	}
-	return room&^(o.suite.Align-1) - trailerLen
-}
-
-// Overhead is the most that Seal adds to an inner packet.
-func (o *Outbound) Overhead() int {
-	return o.outer.Load().n + o.suite.overhead() + o.suite.Align - 1
 }
 
 // Publish makes the counters visible to Usage.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,18 +17,21 @@ import (
 
 // scapyCase is what testdata/scapy_esp.py reads.
 type scapyCase struct {
-	Do         string `json:"do"`
-	Key        string `json:"key"`
-	Encryption int    `json:"encryption"`
-	Hash       string `json:"hash"`
-	SPI        uint32 `json:"spi"`
-	Seq        uint64 `json:"seq"`
-	ESN        bool   `json:"esn"`
-	Encap      bool   `json:"encap"`
-	V6         bool   `json:"v6"`
-	Src        string `json:"src"`
-	Dst        string `json:"dst"`
-	Packet     string `json:"packet"`
+	Do        string `json:"do"`
+	Key       string `json:"key"`
+	Cipher    string `json:"cipher"`
+	Auth      string `json:"auth"`
+	Integrity int    `json:"integrity"` // bytes of the key at its end
+	ICV       int    `json:"icv"`
+	SPI       uint32 `json:"spi"`
+	Seq       uint64 `json:"seq"`
+	ESN       bool   `json:"esn"`
+	Encap     bool   `json:"encap"`
+	Transport bool   `json:"transport"`
+	V6        bool   `json:"v6"`
+	Src       string `json:"src"`
+	Dst       string `json:"dst"`
+	Packet    string `json:"packet"`
 }
 
 // scapyPython finds an interpreter that has scapy: the distribution's before
@@ -63,12 +67,27 @@ func runScapy(t *testing.T, python string, cases []scapyCase) []string {
 	return answers
 }
 
+// scapyCiphers are scapy's names, by the shortest part of our keywords that tells.
+var scapyCiphers = []struct{ part, name string }{
+	{"gcm", "AES-GCM"}, {"gmac", "AES-NULL-GMAC"}, {"chacha", "CHACHA20-POLY1305"}, {"ctr", "AES-CTR"},
+	{"3des", "3DES"}, {"des", "DES"}, {"null", "NULL"}, {"aes", "AES-CBC"},
+}
+
+var scapyAuths = map[string]struct {
+	name string
+	key  int
+}{
+	"sha256": {"SHA2-256-128", 32}, "sha384": {"SHA2-384-192", 48}, "sha512": {"SHA2-512-256", 64},
+	"sha1": {"HMAC-SHA1-96", 20}, "md5": {"HMAC-MD5-96", 16},
+}
+
 func caseOf(s esp.Suite, sa *sadb.SA, do string, seq uint64, b []byte) scapyCase {
-	_, hash, _ := strings.Cut(s.Keyword, "-")
-	encryption := map[string]int{"aes128": 16, "aes192": 24, "aes256": 32}[s.Keyword[:6]]
+	encryption, hash, _ := strings.Cut(s.Keyword, "-")
+	i := slices.IndexFunc(scapyCiphers, func(c struct{ part, name string }) bool { return strings.Contains(encryption, c.part) })
+	auth := scapyAuths[hash]
 	return scapyCase{
-		Do: do, Key: hex.EncodeToString(sa.Key), Encryption: encryption, Hash: hash,
-		SPI: uint32(sa.SPI), Seq: seq, ESN: sa.ESN, Encap: sa.Encap,
+		Do: do, Key: hex.EncodeToString(sa.Key), Cipher: scapyCiphers[i].name, Auth: auth.name, Integrity: auth.key, ICV: s.ICVLen,
+		SPI: uint32(sa.SPI), Seq: seq, ESN: sa.ESN, Encap: sa.Encap, Transport: sa.Mode == sadb.Transport,
 		V6: sa.Local.Addr().Is6(), Src: sa.Local.Addr().String(), Dst: sa.Remote.Addr().String(),
 		Packet: hex.EncodeToString(b),
 	}
@@ -83,6 +102,9 @@ func TestScapyBothWays(t *testing.T) {
 	var checks []func(t *testing.T, answer string)
 	for _, s := range esp.Suites() {
 		for shape := range 16 {
+			if hmac := strings.Contains(s.Keyword, "-"); hmac && shape%3 != len(s.Keyword)%3 {
+				continue // all of them differ in nothing but algorithms
+			}
 			v6in, v6out, encap, esn := shape&1 != 0, shape&2 != 0, shape&4 != 0, shape&8 != 0
 			if esn && strings.Contains(s.Keyword, "-") {
 				continue // scapy knows ESN with AES-GCM only

@@ -39,6 +39,7 @@ const (
 	DropNoSA     // the queue of packets waiting for an SA is full or expired
 	DropSequence // the sequence number would overflow (RFC 4303 §3.3.3)
 	DropLifetime // hard lifetime reached
+	DropFragment // a fragment, where transport mode takes whole packets only (RFC 4303 §3.3.4)
 
 	// Forwarding.
 	DropTTL
@@ -59,7 +60,7 @@ var verdictNames = [Verdicts]string{
 	"forwarded", "to_kernel", "punted", "queued", "handed_off", "ignored",
 	"drop_truncated", "drop_malformed", "drop_not_ip", "drop_checksum",
 	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_ecn", "drop_selector",
-	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime",
+	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime", "drop_fragment",
 	"drop_ttl", "drop_too_big", "drop_no_route", "drop_punt_full", "drop_handoff_full", "drop_tx_full", "drop_slow_path",
 }
 
