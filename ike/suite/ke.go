@@ -8,43 +8,65 @@ import (
 	"spindle/ike/wire"
 )
 
-// KE is one side of one key exchange. It is used for one SA and thrown away.
+// KE is the initiator's side of one key exchange, or in a classical group
+// either side's. It is used for one SA and thrown away.
 type KE interface {
 	Group() wire.Group
-	// Public is the Key Exchange Data to send.
+	// Public is the Key Exchange Data to send; in ML-KEM the encapsulation key.
 	Public() []byte
 	// Shared is g^ir as the key schedule takes it. peer is refused as RFC 6989
-	// asks: wrong length, a point off the curve, y <= 1 or y >= p-1, an X25519
-	// result of all zeros.
+	// asks: wrong length, a point off the curve, y <= 1 or y >= p-1, an X25519 or
+	// X448 result of all zeros. In ML-KEM peer is the ciphertext of the responder.
 	Shared(peer []byte) (Secret, error)
 }
 
 // GenerateKE makes a private value from rand; equal octets give equal values.
+// A responder that accepts ML-KEM calls [RespondKE] instead.
 func GenerateKE(group wire.Group, rand io.Reader) (KE, error) {
 	var ke KE
 	var err error
 	switch group {
 	case wire.GroupX25519:
 		ke, err = generateEC(group, ecdh.X25519(), 32, 0xff, rand)
+	case wire.GroupX448:
+		ke, err = generateX448(rand)
 	case wire.GroupECP256:
 		ke, err = generateEC(group, ecdh.P256(), 32, 0xff, rand)
 	case wire.GroupECP384:
 		ke, err = generateEC(group, ecdh.P384(), 48, 0xff, rand)
 	case wire.GroupECP521:
 		ke, err = generateEC(group, ecdh.P521(), 66, 0x01, rand)
-	case wire.GroupMODP2048:
-		ke, err = generateMODP(group, primeMODP2048, rand)
-	case wire.GroupMODP3072:
-		ke, err = generateMODP(group, primeMODP3072, rand)
-	case wire.GroupMODP4096:
-		ke, err = generateMODP(group, primeMODP4096, rand)
+	case wire.GroupMLKEM768, wire.GroupMLKEM1024:
+		ke, err = generateKEM(group, rand)
 	default:
-		err = fmt.Errorf("group is not supported")
+		prime, ok := safePrimes[group]
+		if !ok {
+			return nil, fmt.Errorf("generate %v key exchange: group is not supported", group)
+		}
+		ke, err = generateMODP(group, prime, rand)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("generate %v key exchange: %w", group, err)
 	}
 	return ke, nil
+}
+
+// RespondKE is the responder's side of one key exchange: from the initiator's
+// Key Exchange Data it makes what to answer and the shared value. In ML-KEM the
+// answer is the ciphertext of the encapsulation, in all other groups the public
+// value of a private one that is drawn from rand and forgotten.
+func RespondKE(group wire.Group, peer []byte, rand io.Reader) (public []byte, shared Secret, err error) {
+	if isKEM(group) {
+		return encapsulate(group, peer, rand)
+	}
+	ke, err := GenerateKE(group, rand)
+	if err != nil {
+		return nil, nil, err
+	}
+	if shared, err = ke.Shared(peer); err != nil {
+		return nil, nil, err
+	}
+	return ke.Public(), shared, nil
 }
 
 // curveKE is ECDH over a NIST curve (RFC 5903) or X25519 (RFC 8031).

@@ -14,7 +14,8 @@ import (
 )
 
 var allGroups = []wire.Group{wire.GroupX25519, wire.GroupECP256, wire.GroupECP384, wire.GroupECP521,
-	wire.GroupMODP2048, wire.GroupMODP3072, wire.GroupMODP4096}
+	wire.GroupMODP2048, wire.GroupMODP3072, wire.GroupMODP4096, wire.GroupMODP6144, wire.GroupMODP8192,
+	wire.GroupMODP768, wire.GroupMODP1024, wire.GroupMODP1536, wire.GroupX448}
 
 func generate(t *testing.T, g wire.Group, rand io.Reader) suite.KE {
 	t.Helper()
@@ -31,7 +32,7 @@ type vector struct {
 	i, r, gi, gr, girgr string
 }
 
-// From RFC 5903 §8.1 to §8.3 and RFC 7748 §6.1.
+// From RFC 5903 §8.1 to §8.3, RFC 7748 §6.1 and §6.2.
 var vectors = []vector{
 	{wire.GroupECP256, "c88f01f510d9ac3f70a292daa2316de544e9aab8afe84049c62a9c57862d1433",
 		"c6ef9c5d78ae012a011164acb397ce2088685d8f06bf9be0b283ab46476bee53",
@@ -59,6 +60,11 @@ var vectors = []vector{
 		"8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a",
 		"de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
 		"4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742"},
+	{wire.GroupX448, "9a8f4925d1519f5775cf46b04b5800d4ee9ee8bae8bc5565d498c28dd9c9baf574a9419744897391006382a6f127ab1d9ac2d8c0a598726b",
+		"1c306a7ac2a0e2e0990b294470cba339e6453772b075811d8fad0d1d6927c120bb5ee8972b0d3e21374c9c921b09d1b0366f10b65173992d",
+		"9b08f7cc31b7e3e67d22d5aea121074a273bd2b83de09c63faa73d2c22c5d9bbc836647241d953d40c5b12da88120d53177f80e532c41fa0",
+		"3eb7a829b0cd20f5bcfc0b599b6feccf6da4627107bdb0d4f345b43027d8b972fc3e34fb4232a13ca706dcb57aec3dae07bdc1c67bf33609",
+		"07fff4181ac6cc95ec1c16a94a0f74d12da232ce40a77552281d282bb60c0b56fd2464c335543936521c24403085d59a449a5037514a879d"},
 }
 
 func TestPublishedExchanges(t *testing.T) {
@@ -128,8 +134,9 @@ func piScaled(bits uint) *big.Int {
 var modpGroups = []struct {
 	group wire.Group
 	bits  uint
-	c     int64 // of RFC 3526 §3 to §5
-}{{wire.GroupMODP2048, 2048, 124476}, {wire.GroupMODP3072, 3072, 1690314}, {wire.GroupMODP4096, 4096, 240904}}
+	c     int64 // of RFC 2409 §6.1, §6.2 and RFC 3526 §2 to §7
+}{{wire.GroupMODP768, 768, 149686}, {wire.GroupMODP1024, 1024, 129093}, {wire.GroupMODP1536, 1536, 741804},
+	{wire.GroupMODP6144, 6144, 929484}, {wire.GroupMODP8192, 8192, 4743158}, {wire.GroupMODP2048, 2048, 124476}, {wire.GroupMODP3072, 3072, 1690314}, {wire.GroupMODP4096, 4096, 240904}}
 
 // The constant-time exponentiation is checked against math/big over the prime
 // that the RFC's formula gives, which so is checked as well.
@@ -140,6 +147,9 @@ func TestMODPAgainstTheFormula(t *testing.T) {
 			t.Fatalf("the formula for %v gives no prime", m.group)
 		}
 		exponent := make([]byte, 64)
+		if m.bits > 4096 {
+			exponent = make([]byte, 80)
+		}
 		rand.NewChaCha8([32]byte{1}).Read(exponent)
 		ke := generate(t, m.group, bytes.NewReader(exponent))
 		exponent[0] |= 0x80
@@ -184,7 +194,7 @@ func TestMODPRefusals(t *testing.T) {
 	}
 }
 
-// RFC 6989 §2.3: a point is on the curve. RFC 8031 §3.1: x25519's zero is refused.
+// RFC 6989 §2.3: a point is on the curve. RFC 8031 §3.1: the zero of x25519 and x448 is refused.
 func TestCurveRefusals(t *testing.T) {
 	for _, g := range []wire.Group{wire.GroupECP256, wire.GroupECP384, wire.GroupECP521} {
 		ke := generate(t, g, rand.NewChaCha8([32]byte{1}))
@@ -209,11 +219,19 @@ func TestCurveRefusals(t *testing.T) {
 			t.Errorf("x25519 accepts %x", peer)
 		}
 	}
+	ke = generate(t, wire.GroupX448, rand.NewChaCha8([32]byte{1}))
+	for _, peer := range [][]byte{make([]byte, 56), append(one[:1:1], make([]byte, 55)...), make([]byte, 55), make([]byte, 57), nil} {
+		if _, err := ke.Shared(peer); err == nil {
+			t.Errorf("x448 accepts %x", peer)
+		}
+	}
 }
 
 func TestGenerateKEErrors(t *testing.T) {
-	if _, err := suite.GenerateKE(wire.GroupMODP1024, rand.NewChaCha8([32]byte{})); err == nil {
-		t.Error("a weak group")
+	for _, g := range []wire.Group{wire.GroupNone, wire.GroupECP192, wire.GroupMODP2048S256, wire.GroupMLKEM512} {
+		if _, err := suite.GenerateKE(g, rand.NewChaCha8([32]byte{})); err == nil {
+			t.Errorf("%v is supported", g)
+		}
 	}
 	for _, g := range allGroups {
 		if _, err := suite.GenerateKE(g, bytes.NewReader(make([]byte, 16))); !errors.Is(err, io.ErrUnexpectedEOF) {

@@ -30,15 +30,29 @@ func DeriveIKE(p Proposal, shared, ni, nr []byte, spiI, spiR wire.SPI) (*IKEKeys
 
 // RederiveIKE is the key schedule of a rekeyed IKE SA (RFC 7296 §2.18). oldPRF
 // and oldD are of the SA in which the exchange ran: "it is the old IKE SA's PRF
-// that is used to generate SKEYSEED".
+// that is used to generate SKEYSEED". more are the results of additional key
+// exchanges in IKE_FOLLOWUP_KE, in order (RFC 9370 §2.2.4).
 //
-//	SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr)
-func RederiveIKE(p Proposal, oldPRF wire.PRF, oldD Secret, shared, ni, nr []byte, spiI, spiR wire.SPI) (*IKEKeys, error) {
-	seed, err := PRF(oldPRF, oldD, shared, ni, nr)
+//	SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr | SK(1) | ... SK(n))
+func RederiveIKE(p Proposal, oldPRF wire.PRF, oldD Secret, shared, ni, nr []byte, spiI, spiR wire.SPI, more ...Secret) (*IKEKeys, error) {
+	data := [][]byte{shared, ni, nr}
+	for _, s := range more {
+		data = append(data, s)
+	}
+	seed, err := PRF(oldPRF, oldD, data...)
 	if err != nil {
 		return nil, fmt.Errorf("derive SKEYSEED: %w", err)
 	}
 	return expandIKE(p, seed, ni, nr, spiI, spiR)
+}
+
+// UpdateIKE is the key schedule after one additional key exchange in
+// IKE_INTERMEDIATE (RFC 9370 §2.2.2). old are the keys until then; nonces and
+// SPIs are those of IKE_SA_INIT.
+//
+//	SKEYSEED(n) = prf(SK_d(n-1), SK(n) | Ni | Nr)
+func UpdateIKE(p Proposal, old *IKEKeys, shared, ni, nr []byte, spiI, spiR wire.SPI) (*IKEKeys, error) {
+	return RederiveIKE(p, p.PRF, old.D, shared, ni, nr, spiI, spiR)
 }
 
 func expandIKE(p Proposal, seed Secret, ni, nr []byte, spiI, spiR wire.SPI) (*IKEKeys, error) {
@@ -82,6 +96,14 @@ func (p Proposal) keySizes() (enc, auth int, err error) {
 	return e.keySize(), a.key, nil
 }
 
+// KeymatLen is the length in octets of the KEYMAT of one direction: the key of
+// the encryption with its salt, then that of the integrity. It is the length of
+// sadb.SA's Key.
+func (p Proposal) KeymatLen() (int, error) {
+	enc, auth, err := p.keySizes()
+	return enc + auth, err
+}
+
 // Wipe overwrites every key.
 func (k *IKEKeys) Wipe() {
 	for _, s := range []Secret{k.D, k.AI, k.AR, k.EI, k.ER, k.PI, k.PR} {
@@ -106,16 +128,20 @@ func (k ChildKeys) Split(initiator bool) (in, out Secret) {
 
 // DeriveChild is the KEYMAT of a child SA (RFC 7296 §2.17). shared is nil
 // without perfect forward secrecy; the nonces are those of the exchange that
-// makes the child SA. prf and d are of the IKE SA.
+// makes the child SA. prf and d are of the IKE SA. more are the results of
+// additional key exchanges in IKE_FOLLOWUP_KE, in order (RFC 9370 §2.2.4):
 //
-//	KEYMAT = prf+(SK_d, [ g^ir (new) | ] Ni | Nr)
-func DeriveChild(prf wire.PRF, d Secret, esp Proposal, shared, ni, nr []byte) (ChildKeys, error) {
-	enc, auth, err := esp.keySizes()
+//	KEYMAT = prf+ (SK_d, SK(0) | Ni | Nr | SK(1) | ... SK(n))
+func DeriveChild(prf wire.PRF, d Secret, esp Proposal, shared, ni, nr []byte, more ...Secret) (ChildKeys, error) {
+	n, err := esp.KeymatLen()
 	if err != nil {
 		return ChildKeys{}, fmt.Errorf("derive child keys: %w", err)
 	}
-	n := enc + auth
-	keymat, err := PRFPlus(prf, d, slices.Concat(shared, ni, nr), 2*n)
+	seed := Secret(slices.Concat(shared, ni, nr))
+	for _, s := range more {
+		seed = append(seed, s...)
+	}
+	keymat, err := PRFPlus(prf, d, seed, 2*n)
 	if err != nil {
 		return ChildKeys{}, fmt.Errorf("derive child keys: %w", err)
 	}

@@ -1,7 +1,6 @@
 package suite
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,12 +10,8 @@ import (
 	"spindle/ike/wire"
 )
 
-// exponentSize in octets is above twice the strength that RFC 3526 §8 gives to
-// the largest group here (240 bits), so that a short exponent costs no security.
-const exponentSize = 64
-
-// modpKE is classic Diffie-Hellman over a safe prime with generator 2 (RFC
-// 3526), in constant time.
+// modpKE is classic Diffie-Hellman over a safe prime with generator 2 (RFC 3526),
+// in constant time. A short exponent costs no security.
 type modpKE struct {
 	group    wire.Group
 	modulus  *bigmod.Modulus
@@ -24,16 +19,12 @@ type modpKE struct {
 	public   []byte
 }
 
-func generateMODP(group wire.Group, prime string, rand io.Reader) (KE, error) {
-	p, err := hex.DecodeString(prime)
+func generateMODP(group wire.Group, prime safePrime, rand io.Reader) (KE, error) {
+	modulus, err := bigmod.NewModulus(prime.value())
 	if err != nil {
 		return nil, err
 	}
-	modulus, err := bigmod.NewModulus(p)
-	if err != nil {
-		return nil, err
-	}
-	exponent := make(Secret, exponentSize)
+	exponent := make(Secret, prime.exponent)
 	if _, err := io.ReadFull(rand, exponent); err != nil {
 		return nil, fmt.Errorf("read randomness: %w", err)
 	}

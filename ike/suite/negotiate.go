@@ -19,10 +19,13 @@ func Offer(ours []Proposal, spi []byte) wire.SA {
 	return sa
 }
 
+// lastTransform is the highest transform type that is negotiated: ADDKE7.
+const lastTransform = wire.TransformADDKE1 + MaxAdditional - 1
+
 // Wire is p as a proposal substructure.
 func (p Proposal) Wire(number uint8, spi []byte) wire.Proposal {
 	w := wire.Proposal{Number: number, Protocol: p.Protocol, SPI: spi}
-	for t := wire.TransformEncryption; t <= wire.TransformESN; t++ {
+	for t := wire.TransformEncryption; t <= lastTransform; t++ {
 		if transform, ok := p.transform(t); ok && !optional(transform) {
 			w.Transforms = append(w.Transforms, transform)
 		}
@@ -32,7 +35,7 @@ func (p Proposal) Wire(number uint8, spi []byte) wire.Proposal {
 
 // optional says that a transform is the NONE which may be left out.
 func optional(t wire.Transform) bool {
-	return t.ID == 0 && (t.Type == wire.TransformIntegrity || t.Type == wire.TransformKE)
+	return t.ID == 0 && (t.Type == wire.TransformIntegrity || t.Type == wire.TransformKE || t.Type >= wire.TransformADDKE1)
 }
 
 // transform is p's choice of one type, false when its protocol has no such
@@ -41,8 +44,11 @@ func (p Proposal) transform(t wire.TransformType) (wire.Transform, bool) {
 	ike := p.Protocol == wire.ProtocolIKE
 	switch t {
 	case wire.TransformEncryption:
-		return wire.Transform{Type: t, ID: uint16(p.Encryption),
-			Attributes: []wire.Attribute{wire.KeyLength(p.KeyBits)}}, true
+		w := wire.Transform{Type: t, ID: uint16(p.Encryption)}
+		if p.KeyBits != 0 {
+			w.Attributes = []wire.Attribute{wire.KeyLength(p.KeyBits)}
+		}
+		return w, true
 	case wire.TransformPRF:
 		return wire.Transform{Type: t, ID: uint16(p.PRF)}, ike
 	case wire.TransformIntegrity:
@@ -55,6 +61,9 @@ func (p Proposal) transform(t wire.TransformType) (wire.Transform, bool) {
 			id = wire.ESNYes
 		}
 		return wire.Transform{Type: t, ID: id}, !ike
+	}
+	if t >= wire.TransformADDKE1 && t <= lastTransform {
+		return wire.Transform{Type: t, ID: uint16(p.Additional[t-wire.TransformADDKE1])}, true
 	}
 	return wire.Transform{}, false
 }
@@ -93,7 +102,7 @@ func (p Proposal) difference(w wire.Proposal) (field string, rank int) {
 	if w.Protocol != p.Protocol {
 		return "protocol", 0
 	}
-	for t := wire.TransformEncryption; t <= wire.TransformESN; t++ {
+	for t := wire.TransformEncryption; t <= lastTransform; t++ {
 		if !p.holds(t, w.Transforms) {
 			return t.String(), int(t)
 		}
@@ -103,7 +112,7 @@ func (p Proposal) difference(w wire.Proposal) (field string, rank int) {
 		// missing a mandatory Transform Type, it MUST consider this proposal
 		// unacceptable" (RFC 7296 §3.3.6).
 		if _, known := p.transform(t.Type); !known {
-			return t.Type.String(), int(wire.TransformADDKE1)
+			return t.Type.String(), int(lastTransform) + 1
 		}
 	}
 	return "", 0
@@ -228,6 +237,9 @@ func describe(t wire.Transform) string {
 		return wire.Group(t.ID).String()
 	case wire.TransformESN:
 		return [...]string{"noesn", "esn"}[t.ID&1]
+	}
+	if t.Type >= wire.TransformADDKE1 && t.Type <= lastTransform {
+		return fmt.Sprintf("ke%d_%v", t.Type-wire.TransformADDKE1+1, wire.Group(t.ID))
 	}
 	name, ok := offeredNames[t.Type][t.ID]
 	if !ok {

@@ -163,6 +163,60 @@ func TestConfirmRefuses(t *testing.T) {
 	}
 }
 
+// RFC 9370 §2.2.1: additional key exchanges are negotiated like any transform,
+// and a peer that knows none of them finds the classical fall-back.
+func TestSelectAdditional(t *testing.T) {
+	const hybrid, classical = "aes256gcm16-prfsha384-x25519-ke1_mlkem768", "aes256gcm16-prfsha384-x25519"
+	for name, c := range map[string]struct {
+		ours, theirs []suite.Proposal
+		chosen       string
+		number       uint8
+	}{
+		"both hybrid":           {suite.WithFallback(proposals(t, mustIKE, hybrid)), suite.WithFallback(proposals(t, mustIKE, hybrid)), hybrid, 1},
+		"old initiator":         {suite.WithFallback(proposals(t, mustIKE, hybrid)), proposals(t, mustIKE, classical), classical, 1},
+		"old responder":         {proposals(t, mustIKE, classical), suite.WithFallback(proposals(t, mustIKE, hybrid)), classical, 2},
+		"hybrid or nothing":     {proposals(t, mustIKE, hybrid), proposals(t, mustIKE, classical), "", 0},
+		"another one":           {proposals(t, mustIKE, hybrid), proposals(t, mustIKE, "aes256gcm16-prfsha384-x25519-ke1_mlkem1024"), "", 0},
+		"another place":         {proposals(t, mustIKE, hybrid), proposals(t, mustIKE, "aes256gcm16-prfsha384-x25519-ke2_mlkem768"), "", 0},
+		"one more than we take": {proposals(t, mustIKE, hybrid), proposals(t, mustIKE, hybrid+"-ke2_mlkem1024"), "", 0},
+	} {
+		offer := suite.Offer(c.theirs, nil)
+		p, from, err := suite.Select(c.ours, offer.Proposals)
+		if c.chosen == "" {
+			var m *suite.Mismatch
+			if !errors.As(err, &m) || !strings.HasPrefix(m.Field, "additional key exchange ") {
+				t.Errorf("%s: %v, %v", name, p, err)
+			}
+			continue
+		}
+		if err != nil || p.String() != c.chosen || from.Number != c.number {
+			t.Errorf("%s: %v from %d, %v", name, p, from.Number, err)
+			continue
+		}
+		if confirmed, _, err := suite.Confirm(c.theirs, suite.Answer(p, from, nil)); err != nil || confirmed != p {
+			t.Errorf("%s: confirmed %v, %v", name, confirmed, err)
+		}
+	}
+}
+
+// A peer may offer to do without in the same proposal, by the method NONE, and
+// is then told so (RFC 9370 §2.2.1).
+func TestSelectAdditionalNone(t *testing.T) {
+	ours := proposals(t, mustIKE, "aes128gcm16-prfsha256-x25519")
+	w := mustIKE(t, "aes128gcm16-prfsha256-x25519-ke1_mlkem768").Wire(1, nil)
+	if _, _, err := suite.Select(ours, []wire.Proposal{w}); err == nil {
+		t.Error("an additional key exchange without choice is skipped")
+	}
+	w.Transforms = append(w.Transforms, wire.Transform{Type: wire.TransformADDKE1})
+	p, from, err := suite.Select(ours, []wire.Proposal{w})
+	if err != nil || p != ours[0] {
+		t.Fatal(p, err)
+	}
+	if got := suite.Describe(suite.Answer(p, from, nil).Proposals[0]); got != "aes128gcm16-prfsha256-x25519-ke1_none" {
+		t.Errorf("answer is %s", got)
+	}
+}
+
 func TestInvalidKE(t *testing.T) {
 	n := suite.InvalidKE(wire.GroupECP384)
 	if g, err := suite.InvalidKEGroup(n); err != nil || g != wire.GroupECP384 || n.Type != wire.NotifyInvalidKEPayload {

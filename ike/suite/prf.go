@@ -2,6 +2,8 @@ package suite
 
 import (
 	"crypto/hmac"
+	"crypto/md5"
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
@@ -19,6 +21,10 @@ func newHash(prf wire.PRF) (func() hash.Hash, error) {
 		return sha512.New384, nil
 	case wire.PRFHMACSHA2512:
 		return sha512.New, nil
+	case wire.PRFHMACSHA1: // weak, see AllowWeak
+		return sha1.New, nil
+	case wire.PRFHMACMD5:
+		return md5.New, nil
 	}
 	return nil, fmt.Errorf("prf %d is not supported", prf)
 }

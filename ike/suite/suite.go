@@ -1,6 +1,6 @@
 // Package suite is the cryptography of IKE: proposals and their negotiation,
-// PRF and key derivation, key exchange, authentication by shared key, and the
-// protection of messages.
+// PRF and key derivation, key exchange, authentication by shared key and by
+// signature, and the protection of messages.
 //
 // Algorithms are chosen by strongSwan's proposal keywords and negotiated as
 // wire values. Nothing here keeps time or talks to anyone; randomness comes in

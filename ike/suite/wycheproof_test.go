@@ -16,13 +16,14 @@ import (
 
 // wycheproofCase holds the fields of the files that are used here.
 type wycheproofCase struct {
-	ID              int `json:"tcId"`
-	Result          string
-	Public, Private string
-	Shared          string
-	Key, IV, AAD    string
-	Msg, CT, Tag    string
-	Comment         string
+	ID                int `json:"tcId"`
+	Result            string
+	Public, Private   string
+	Shared            string
+	Key, IV, AAD      string
+	Msg, CT, Tag      string
+	Comment           string
+	Seed, EK, C, K, M string // ML-KEM
 }
 
 type wycheproofFile struct {
@@ -53,6 +54,7 @@ func TestWycheproofKE(t *testing.T) {
 		point bool
 	}{
 		{"x25519_test.json", wire.GroupX25519, 32, false},
+		{"x448_test.json", wire.GroupX448, 56, false},
 		{"ecdh_secp256r1_ecpoint_test.json", wire.GroupECP256, 32, true},
 		{"ecdh_secp384r1_ecpoint_test.json", wire.GroupECP384, 48, true},
 		{"ecdh_secp521r1_ecpoint_test.json", wire.GroupECP521, 66, true},
@@ -84,7 +86,8 @@ func TestWycheproofKE(t *testing.T) {
 func checkWycheproofKE(t *testing.T, group wire.Group, size int, tc wycheproofCase, public []byte) {
 	t.Helper()
 	private := bytes.TrimLeft(unhex(t, tc.Private), "\x00")
-	if group == wire.GroupX25519 {
+	montgomery := group == wire.GroupX25519 || group == wire.GroupX448
+	if montgomery {
 		private = unhex(t, tc.Private)
 	}
 	private = append(make([]byte, size-len(private)), private...)
@@ -92,12 +95,29 @@ func checkWycheproofKE(t *testing.T, group wire.Group, size int, tc wycheproofCa
 	want := unhex(t, tc.Shared)
 	zero := bytes.Equal(want, make([]byte, len(want)))
 	switch {
-	case tc.Result == "invalid" || group == wire.GroupX25519 && zero:
+	case tc.Result == "invalid" || montgomery && zero:
 		if err == nil {
 			t.Errorf("case %d accepted: %s", tc.ID, tc.Comment)
 		}
 	case err != nil || !bytes.Equal(shared, want):
 		t.Errorf("case %d: %v: %s", tc.ID, err, tc.Comment)
+	}
+}
+
+// RFC 7634 §2: the nonce is the salt and the explicit IV, as in GCM.
+func TestWycheproofChaCha20Poly1305(t *testing.T) {
+	tried := 0
+	for _, g := range readWycheproof(t, "chacha20_poly1305_test.json").TestGroups {
+		if g.IVSize != 96 || g.TagSize != 128 {
+			continue
+		}
+		for _, tc := range g.Tests {
+			checkWycheproofAEAD(t, "chacha20poly1305-prfsha256-x25519", tc, 16)
+			tried++
+		}
+	}
+	if tried < 100 {
+		t.Errorf("only %d cases", tried)
 	}
 }
 
@@ -116,7 +136,7 @@ func TestWycheproofGCM(t *testing.T) {
 				if tc.Result == "invalid" && icv != 16 {
 					continue
 				}
-				checkWycheproofGCM(t, tc, icv)
+				checkWycheproofAEAD(t, fmt.Sprintf("aes%dgcm%d-prfsha256-x25519", 4*len(tc.Key), icv), tc, icv)
 			}
 		}
 	}
@@ -125,10 +145,10 @@ func TestWycheproofGCM(t *testing.T) {
 	}
 }
 
-func checkWycheproofGCM(t *testing.T, tc wycheproofCase, icv int) {
+func checkWycheproofAEAD(t *testing.T, keyword string, tc wycheproofCase, icv int) {
 	t.Helper()
 	key, iv, aad, msg := unhex(t, tc.Key), unhex(t, tc.IV), unhex(t, tc.AAD), unhex(t, tc.Msg)
-	p := mustIKE(t, fmt.Sprintf("aes%dgcm%d-prfsha256-x25519", 8*len(key), icv))
+	p := mustIKE(t, keyword)
 	opener, err := suite.NewProtector(p, &suite.IKEKeys{
 		EI: append(key[:len(key):len(key)], iv[:4]...), ER: make([]byte, len(key)+4)}, false, rand.NewChaCha8([32]byte{}))
 	if err != nil {
