@@ -1,0 +1,102 @@
+package main_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"spindle/cmd/internal/api"
+	"spindle/cmd/internal/testbed"
+	"spindle/tools/netlab"
+)
+
+// paced is traffic that leaves room for a busy machine: what counts here is that
+// not one packet is lost while the SA under it is replaced.
+var paced = netlab.BulkOptions{Duration: 5 * time.Second, Rate: 2000}
+
+// short makes a child SA be replaced after 2.5 to 2.9 seconds.
+var short = []string{"lifetime: {time: 3s}"}
+
+func TestChildRekeyUnderTraffic(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		r6, r8 bool // who has the short lifetime
+	}{{"by initiator", true, false}, {"by responder", false, true}, {"by both", true, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBed(t, "rekey", netlab.Options{}).spindles(func(r6, r8 *testbed.Tunnel) {
+				if c.r6 {
+					r6.ChildLines = short
+				}
+				if c.r8 {
+					r8.ChildLines = short
+				}
+			})
+			first := b.up()
+			b.carry(4, paced)
+			b.replaced(first)
+			b.clean()
+		})
+	}
+}
+
+// replaced wants another child SA than the first, known to both ends by the same
+// pair of SPIs.
+func (b *bed) replaced(first api.ChildSA) {
+	b.t.Helper()
+	now := children(b.t, b.r6, "installed")
+	if len(now) == 0 || now[len(now)-1].SPIIn == first.SPIIn || now[len(now)-1].SPIOut == first.SPIOut {
+		b.t.Errorf("child SA was not replaced: first %s/%s, now %+v", first.SPIIn, first.SPIOut, now)
+		return
+	}
+	if b.r8 == nil {
+		return
+	}
+	for _, c := range children(b.t, b.r8, "installed") {
+		if c.SPIIn == now[len(now)-1].SPIOut && c.SPIOut == now[len(now)-1].SPIIn {
+			return
+		}
+	}
+	b.t.Errorf("the gateways do not agree on a child SA: %+v", now)
+}
+
+func TestChildRekeyWithStrongSwan(t *testing.T) {
+	t.Run("ours", func(t *testing.T) {
+		b := newBed(t, "rekey-ours", netlab.Options{}).strongSwan(func(r6 *testbed.Tunnel, _ *netlab.StrongSwanConfig) {
+			r6.ChildLines = short
+		})
+		first := b.up()
+		b.carry(4, paced)
+		b.replaced(first)
+		b.clean()
+	})
+	t.Run("theirs", func(t *testing.T) {
+		b := newBed(t, "rekey-theirs", netlab.Options{}).strongSwan(nil)
+		first := b.up()
+		asked := make(chan error, 1)
+		time.AfterFunc(time.Second, func() { asked <- b.swan.RekeyChild(context.WithoutCancel(t.Context())) })
+		o := paced
+		o.Duration = 3 * time.Second
+		b.carry(4, o)
+		check(t, <-asked)
+		b.replaced(first)
+		b.clean()
+	})
+}
+
+// TestIKERekeyUnderTraffic: the child SAs move to the new IKE SA and notice nothing.
+func TestIKERekeyUnderTraffic(t *testing.T) {
+	b := newBed(t, "rekey-ike", netlab.Options{}).spindles(func(r6, _ *testbed.Tunnel) {
+		r6.Lines = []string{"lifetime: 2s"}
+	})
+	first := b.up()
+	o := paced
+	o.Duration = 3 * time.Second
+	b.carry(4, o)
+	if now := children(t, b.r6, "installed"); len(now) != 1 || now[0].SPIIn != first.SPIIn {
+		t.Errorf("child SA did not survive: %+v", now)
+	}
+	if sas, err := testbed.Table[api.IKESA](t.Context(), b.r6, api.IKESAs); err != nil || len(sas) == 0 || sas[len(sas)-1].Age > 2.5 {
+		t.Errorf("IKE SA was not replaced: %+v, %v", sas, err)
+	}
+	b.clean()
+}
