@@ -138,7 +138,7 @@ func (s *source) open(site int, ip []byte) ([]byte, error) {
 		}
 		s.opened[site] = in
 	}
-	n, v := in.Open(s.plain, ip[packet.IPv4Len:], 0, 0)
+	n, v := in.Open(s.plain, ip, &packet.Header{Protocol: packet.ESP}, ip[packet.IPv4Len:], 0)
 	if v != packet.Pass {
 		return nil, fmt.Errorf("site %d opens what was sealed for it: %v", site, v)
 	}
