@@ -80,26 +80,23 @@ func (k *kernel) nextCounters(n int) {
 	}
 }
 
-// rounds is all rounds of n states but the last.
-func (k *kernel) middle(n int, kept bool) []step {
+// middle is all rounds of some states but the last.
+func (k *kernel) middle(states []VecPhysical, kept bool) []step {
 	var steps []step
 	for r := 1; r < k.rounds; r++ {
 		var z VecPhysical
-		steps = append(steps, func() {
-			z = k.key(r, kept)
-			VAESENC(z, state[0], state[0])
-		})
-		for _, s := range state[1:n] {
+		steps = append(steps, func() { z = k.key(r, kept) })
+		for _, s := range states {
 			steps = append(steps, func() { VAESENC(z, s, s) })
 		}
 	}
 	return steps
 }
 
-// last finishes n states: they hold key stream.
-func (k *kernel) last(n int, kept bool) {
+// last finishes states: they hold key stream.
+func (k *kernel) last(states []VecPhysical, kept bool) {
 	z := k.key(k.rounds, kept)
-	for _, s := range state[:n] {
+	for _, s := range states {
 		VAESENCLAST(z, s, s)
 	}
 }

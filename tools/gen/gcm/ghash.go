@@ -99,7 +99,7 @@ func (h *hasher) settle() {
 	}
 }
 
-// whole hashes the four registers of a group and keeps its lanes apart.
+// hashGroup hashes the four registers of a group and keeps its lanes apart.
 func (k *kernel) hashGroup() []step {
 	h := k.hasher()
 	steps := []step{func() { VPXORQ(sumHi, text[0], text[0]) }}
@@ -134,6 +134,10 @@ func (k *kernel) hashRest(n int, short bool) []step {
 	return append(steps, addLanes)
 }
 
+// hashSteps is how many steps of hashRest take the first n registers.
+func hashSteps(n int) int { return 1 + 5*n }
+
+// addLanes brings the lanes together, in the lowest one.
 func addLanes() {
 	t := spare[0]
 	VEXTRACTI64X4(Imm(1), sumHi, y(t))

@@ -34,16 +34,16 @@ func (k *kernel) long() {
 func (k *kernel) firstGroup() {
 	k.counters(4)
 	MOVL(U32(16), count.As32())
-	rounds := k.middle(4, true)
+	rounds := k.middle(state[:4], true)
 	if k.open {
 		VBROADCASTI64X4(Mem{Base: src}, keyed)
 		VPSHUFB(k.constants.behind, keyed, text[0])
-		k.ciphertext(1, -head)
+		k.groupCiphertext(1, -head)
 		stitch(rounds, k.hashGroup())
 	} else {
 		run(rounds)
 	}
-	k.last(4, true)
+	k.last(state[:4], true)
 	VEXTRACTI32X4(Imm(1), state[0], x(mask))
 	VBROADCASTI64X4(Mem{Base: src}, keyed)
 	VPXORQ(keyed, state[0], state[0])
@@ -51,7 +51,7 @@ func (k *kernel) firstGroup() {
 	if !k.open {
 		VPSHUFB(k.constants.behind, state[0], text[0])
 	}
-	k.add(1, -head)
+	k.groupAdd(1, -head)
 	ADDQ(Imm(group-head), src)
 	ADDQ(Imm(group-head), dst)
 }
@@ -60,25 +60,25 @@ func (k *kernel) firstGroup() {
 func (k *kernel) group() {
 	k.nextCounters(4)
 	if k.open {
-		k.ciphertext(0, 0)
+		k.groupCiphertext(0, 0)
 	}
-	stitch(k.middle(4, true), k.hashGroup())
-	k.last(4, true)
-	k.add(0, 0)
+	stitch(k.middle(state[:4], true), k.hashGroup())
+	k.last(state[:4], true)
+	k.groupAdd(0, 0)
 	ADDQ(I32(group), src)
 	ADDQ(I32(group), dst)
 }
 
-// ciphertext reads the registers of a group from number v on.
-func (k *kernel) ciphertext(v, disp int) {
+// groupCiphertext reads the registers of a group from number v on.
+func (k *kernel) groupCiphertext(v, disp int) {
 	for ; v < 4; v++ {
 		VMOVDQU64(Mem{Base: src, Disp: lanes*v + disp}, keyed)
 		VPSHUFB(k.constants.reverse, keyed, text[v])
 	}
 }
 
-// add adds text to the key stream from register v on and writes the sum.
-func (k *kernel) add(v, disp int) {
+// groupAdd adds text to the key stream from register v on and writes the sum.
+func (k *kernel) groupAdd(v, disp int) {
 	for ; v < 4; v++ {
 		s := state[v]
 		VPXORQ(Mem{Base: src, Disp: lanes*v + disp}, s, s)

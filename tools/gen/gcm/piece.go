@@ -17,47 +17,67 @@ type piece struct {
 
 // emit goes through a piece in this order:
 //
-//  1. Which bytes of the last register are text, and which powers the lanes get.
-//  2. Counters and the length block.
-//  3. Opening: the ciphertext, and its hash between the AES rounds.
-//  4. Sealing: the hash of the group before between the AES rounds.
-//  5. Text plus key stream; sealing: then its hash.
+//  1. Which bytes of the last register are text.
+//  2. The length block: in lane 0 of a whole packet, else by itself.
+//  3. The counters.
+//  4. Text and hash, in the order that the direction asks for.
 func (p *piece) emit() {
 	// 1
 	p.masks()
-	// 2
+	// 2, 3
+	lengths(after)
 	if p.short {
-		lengths(after)
 		VPXORQ(after, sumHi, sumHi)
 		p.counters(p.n)
 	} else {
-		lengths(after)
 		p.nextCounters(p.n)
 	}
-	// 3
-	rounds := p.middle(p.n, !p.short)
-	switch {
-	case p.open:
-		p.ciphertext()
-		p.powers()
-		stitch(rounds, p.hashRest(p.n, p.short))
 	// 4
-	case p.short:
-		run(rounds)
-	default:
-		stitch(rounds, p.hashGroup())
+	p.powers()
+	if p.open {
+		p.unseal()
+	} else {
+		p.seal()
 	}
-	// 5
-	p.last(p.n, !p.short)
-	if p.short {
+}
+
+// unseal has all ciphertext at once, and hashes it between the AES rounds.
+func (p *piece) unseal() {
+	p.ciphertext()
+	p.encrypt(0, p.n, p.hashRest(p.n, p.short))
+}
+
+// seal hashes the group before, if there is one, between the AES rounds of the
+// first half of the registers, and what those became between the rounds of the
+// others. Up to three registers are too few to be halved: measured.
+func (p *piece) seal() {
+	half := p.n
+	if p.n > 3 {
+		half = (p.n + 1) / 2
+	}
+	var before []step
+	if !p.short {
+		before = p.hashGroup()
+	}
+	p.encrypt(0, half, before)
+	own := p.hashRest(p.n, p.short)
+	if half < p.n {
+		ready := hashSteps(half)
+		p.encrypt(half, p.n, own[:ready])
+		own = own[ready:]
+	}
+	run(own)
+}
+
+// encrypt finishes registers from to to, with other work between the rounds.
+func (p *piece) encrypt(from, to int, other []step) {
+	stitch(p.middle(state[from:to], !p.short), other)
+	p.last(state[from:to], !p.short)
+	if p.short && from == 0 {
 		VEXTRACTI32X4(Imm(1), state[0], x(mask))
 	}
-	for v := range p.n {
+	for v := from; v < to; v++ {
 		p.add(v)
-	}
-	if !p.open {
-		p.powers()
-		run(p.hashRest(p.n, p.short))
 	}
 }
 
