@@ -90,8 +90,8 @@ func (tn *tunnel) opened(t testing.TB, outer []byte) []byte {
 	if h.Protocol == packet.UDP {
 		body = body[packet.UDPLen:]
 	}
-	dst := make([]byte, len(body))
-	n, v := tn.open.Open(dst, body, 0, 1)
+	dst := make([]byte, len(outer))
+	n, v := tn.open.Open(dst, outer, &h, body, 1)
 	if v != packet.Pass {
 		t.Fatalf("the peer cannot open: %v", v)
 	}

@@ -82,7 +82,8 @@ func (w *Worker) seal(sa *outboundSA, adj *fib.Adjacency, ip []byte) packet.Verd
 	if frame == nil {
 		return sa.refuse(packet.DropTXFull)
 	}
-	n, v := sa.Seal(frame[packet.EthernetLen:], ip, w.now)
+	room := frame[packet.EthernetLen:]
+	n, v := sa.Seal(room[:min(len(room), adj.MTU)], ip, w.now)
 	if v != packet.Pass {
 		return v
 	}
