@@ -22,5 +22,5 @@ func Memory(c *Context) []byte {
 	return unsafe.Slice(c.page.pointer(), unsafe.Sizeof(*c.page))
 }
 
-// ChunkSize is how much the pool maps at a time.
-const ChunkSize = chunkSize
+// Supported is whether the processor has the instructions.
+func Supported() error { return supported() }

@@ -137,9 +137,7 @@ func FuzzAgainstTheStandardLibrary(f *testing.F) {
 // TestKeys goes through keys whose hash keys differ in their first and last bits.
 func TestKeys(t *testing.T) {
 	var p gcm.Pool
-	if !gcm.Available() {
-		t.Skip(gcm.Check())
-	}
+	need(t)
 	text := counting(333, 0)
 	for i := range 600 {
 		key := make([]byte, keySizes[i%3])

@@ -14,9 +14,7 @@ import (
 )
 
 func TestCloseOverwritesTheKey(t *testing.T) {
-	if !gcm.Available() {
-		t.Skip(gcm.Check())
-	}
+	need(t)
 	var p gcm.Pool
 	keep, err := p.New(counting(16, 9), counting(4, 9))
 	if err != nil {
@@ -50,9 +48,7 @@ func TestCloseOverwritesTheKey(t *testing.T) {
 // TestManyContextsShareMappings counts the mappings and looks at their flags:
 // lo is locked, dd is left out of dumps (proc(5)).
 func TestManyContextsShareMappings(t *testing.T) {
-	if !gcm.Available() {
-		t.Skip(gcm.Check())
-	}
+	need(t)
 	const count = 5000
 	var p gcm.Pool
 	at, open := map[uintptr]bool{}, make([]*gcm.Context, 0, count)
@@ -116,9 +112,7 @@ func mappingsOf(t *testing.T, at map[uintptr]bool, found *int) []string {
 // TestContextsComeAndGoTogether is for the race detector: keys are made and
 // dropped beside packets that use other keys.
 func TestContextsComeAndGoTogether(t *testing.T) {
-	if !gcm.Available() {
-		t.Skip(gcm.Check())
-	}
+	need(t)
 	var p gcm.Pool
 	var all sync.WaitGroup
 	for worker := range 4 {
