@@ -6,5 +6,8 @@
 // All input is taken to be hostile; an error says which payload and which octet.
 // Parsed values alias the bytes they were read from.
 //
-// Names without a version are IKEv2's. Those of IKEv1 (RFC 2408) carry V1.
+// Names without a version are IKEv2's. Those of IKEv1 carry V1: ISAKMP and its
+// IPsec DOI (RFC 2408, RFC 2407, RFC 2409), NAT traversal (RFC 3947), dead peer
+// detection (RFC 3706), mode config and XAUTH (draft-dukes-ike-mode-cfg-02,
+// draft-beaulieu-ike-xauth-02).
 package wire

@@ -32,6 +32,9 @@ func (t ExchangeType) String() string {
 	case ExchangeIKEFollowupKE:
 		return "IKE_FOLLOWUP_KE"
 	}
+	if s, ok := v1ExchangeNames[t]; ok {
+		return s
+	}
 	return fmt.Sprintf("exchange(%d)", uint8(t))
 }
 
@@ -69,6 +72,9 @@ var payloadNames = map[PayloadType]string{
 
 func (t PayloadType) String() string {
 	if s, ok := payloadNames[t]; ok {
+		return s
+	}
+	if s, ok := v1PayloadNames[t]; ok {
 		return s
 	}
 	return fmt.Sprintf("payload(%d)", uint8(t))

@@ -14,6 +14,7 @@ var (
 	ErrLength    = errors.New("impossible length")
 	ErrTooMany   = errors.New("too many")
 	ErrVersion   = errors.New("not IKE version 2")
+	ErrVersion1  = errors.New("not IKE version 1")
 	ErrValue     = errors.New("impossible value")
 	ErrChain     = errors.New("broken payload chain")
 )
