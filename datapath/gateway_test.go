@@ -177,6 +177,8 @@ type options struct {
 	ports   []datapath.Port // without queues; default: outside and inside
 	routes  map[netip.Prefix]fib.Adjacency
 	frames  int
+	quiet   bool // the slow path keeps nothing
+	local   []netip.Addr
 }
 
 func newGateway(t testing.TB, o options) *gateway {
@@ -191,7 +193,10 @@ func newGateway(t testing.TB, o options) *gateway {
 		t: t, slow: &slowPath{}, host: &hostRoutes{}, table: &routes{},
 		steer: &steering{spis: map[uint32]bool{}, prefixes: map[netip.Prefix]int{}},
 	}
-	g.table.table.Store(fib.NewTable(o.routes, r6v4, r6v6, addr("10.6.6.1")))
+	if o.local == nil {
+		o.local = []netip.Addr{r6v4, r6v6, addr("10.6.6.1")}
+	}
+	g.table.table.Store(fib.NewTable(o.routes, o.local...))
 	var ports [][]datapath.Port
 	for range max(1, o.workers) {
 		own, queues := slices.Clone(o.ports), make([]*datapath.MemoryQueue, len(o.ports))
@@ -202,7 +207,11 @@ func newGateway(t testing.TB, o options) *gateway {
 		ports, g.queues = append(ports, own), append(g.queues, queues)
 	}
 	db := datapath.NewDB()
-	group, err := datapath.NewGroup(ports, db, g.table, g.slow)
+	var slow datapath.SlowPath = g.slow
+	if o.quiet {
+		slow = &silence{}
+	}
+	group, err := datapath.NewGroup(ports, db, g.table, slow)
 	must(t, err)
 	t.Cleanup(group.Close)
 	g.Server = &datapath.Server{DB: db, Group: group, Steering: g.steer, Host: g.host, Routes: g.table,

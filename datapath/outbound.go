@@ -83,7 +83,7 @@ func (w *Worker) seal(sa *outboundSA, adj *fib.Adjacency, ip []byte) packet.Verd
 		return sa.refuse(packet.DropTXFull)
 	}
 	room := frame[packet.EthernetLen:]
-	n, v := sa.Seal(room[:min(len(room), adj.MTU)], ip, w.now)
+	n, v := sa.Seal(room[:min(len(room), sa.pathOf(adj))], ip, w.now)
 	if v != packet.Pass {
 		return v
 	}

@@ -172,8 +172,8 @@ func (out *outboundSA) refuse(v packet.Verdict) packet.Verdict {
 // unknownMTU is taken where the kernel names none.
 const unknownMTU = 1500
 
-// fits is the longest inner packet that, sealed, takes this way to the peer.
-func (out *outboundSA) fits(way *fib.Adjacency) int {
+// pathOf is the longest outer packet that takes this way to the peer.
+func (out *outboundSA) pathOf(way *fib.Adjacency) int {
 	mtu := way.MTU
 	if mtu == 0 {
 		mtu = unknownMTU
@@ -181,5 +181,8 @@ func (out *outboundSA) fits(way *fib.Adjacency) int {
 	if out.pathMTU != 0 {
 		mtu = min(mtu, out.pathMTU)
 	}
-	return out.InnerMTU(mtu)
+	return mtu
 }
+
+// fits is the longest inner packet that, sealed, takes this way.
+func (out *outboundSA) fits(way *fib.Adjacency) int { return out.InnerMTU(out.pathOf(way)) }
