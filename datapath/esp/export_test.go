@@ -1,6 +1,10 @@
 package esp
 
-import "spindle/sadb"
+import (
+	"encoding/binary"
+
+	"spindle/sadb"
+)
 
 // Window is the replay window for its own tests.
 type Window = window
@@ -27,6 +31,21 @@ func Unprotect(sa *sadb.SA, packet []byte, seq uint64) ([]byte, bool) {
 	if err != nil {
 		return nil, false
 	}
-	dst := make([]byte, len(packet)-HeaderLen-s.IVLen-s.ICVLen)
+	dst := make([]byte, len(packet)-HeaderLen-s.IVLen-s.ICVLen, len(packet))
 	return dst, p.open(dst, packet, seq)
+}
+
+// Protect seals a plaintext with its trailer under a sequence number.
+func Protect(sa *sadb.SA, plain []byte, seq uint64) ([]byte, error) {
+	s, _ := Find(sa.Suite)
+	p, err := s.protector(sa)
+	if err != nil {
+		return nil, err
+	}
+	esp := make([]byte, HeaderLen+s.IVLen+len(plain)+s.ICVLen)
+	binary.BigEndian.PutUint32(esp, uint32(sa.SPI))
+	binary.BigEndian.PutUint32(esp[4:], uint32(seq))
+	copy(esp[HeaderLen+s.IVLen:], plain)
+	p.seal(esp, seq)
+	return esp, nil
 }

@@ -49,6 +49,51 @@ func Fragment(dst, ip []byte, h *Header, mtu, at int) (n, next int) {
 	return header + size, next
 }
 
+// FragmentIPv6 is Fragment for an IPv6 packet, which only its source may
+// fragment (RFC 8200 §4.5): the fragment header goes behind the headers that
+// nodes on the way read, and takes id, which must differ between the packets
+// that are under way. A packet with a fragment header cannot be fragmented.
+func FragmentIPv6(dst, ip []byte, h *Header, mtu int, id uint32, at int) (n, next int) {
+	if h.Version != 6 || h.Fragment || len(ip) < h.Length || at < 0 {
+		return 0, 0
+	}
+	if at == 0 && h.Length <= min(mtu, len(dst)) {
+		return copy(dst, ip[:h.Length]), 0
+	}
+	head, protocol, v := TransportESP(ip[:h.Length])
+	payload := h.Length - head
+	if v != Pass || at >= payload {
+		return 0, 0
+	}
+	if _, fragmented := lastNext(ip, head); fragmented {
+		return 0, 0
+	}
+	size := payload - at
+	if room := min(mtu, len(dst)) - head - fragmentLen; size > room {
+		size = room &^ 7
+	}
+	if size <= 0 {
+		return 0, 0
+	}
+	copy(dst, ip[:head])
+	field := uint16(at)
+	if next = at + size; next < payload {
+		field |= 1
+	}
+	ext := dst[head : head+fragmentLen]
+	ext[0], ext[1] = protocol, 0
+	binary.BigEndian.PutUint16(ext[2:], field)
+	binary.BigEndian.PutUint32(ext[4:], id)
+	n = head + fragmentLen + copy(dst[head+fragmentLen:], ip[head+at:head+next])
+	Restack(dst[:n], head, fragmentExt)
+	if next == payload {
+		next = 0
+	}
+	return n, next
+}
+
+const fragmentLen = 8
+
 // copiedOptions writes the header of a later fragment: only options whose copied
 // flag is set stay (RFC 791 §3.1). It returns its length, and writes nothing when
 // dst is nil.

@@ -53,13 +53,21 @@ func Restack(ip []byte, at int, next uint8) {
 		SetIPv4Checksum(ip)
 		return
 	}
-	field, end := 6, IPv6Len
-	for end+8 <= at {
+	field, _ := lastNext(ip, at)
+	ip[field] = next
+	binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-IPv6Len))
+}
+
+// lastNext is where, among the first at bytes of an IPv6 packet, the last header
+// says what follows it, and whether a fragment header is among them.
+func lastNext(ip []byte, at int) (field int, fragmented bool) {
+	field = 6
+	for end := IPv6Len; end+8 <= at; {
+		fragmented = fragmented || ip[field] == fragmentExt
 		n := extensionLen(ip[field], ip[end:])
 		field, end = end, end+n
 	}
-	ip[field] = next
-	binary.BigEndian.PutUint16(ip[4:], uint16(len(ip)-IPv6Len))
+	return field, fragmented
 }
 
 // RestoreChecksum makes the checksum right of a packet that came through a NAT
