@@ -106,11 +106,28 @@ TEXT ·sealAES128(SB), NOSPLIT, $0-56
 	VBROADCASTI32X4 (R8), Z19
 	VPXORQ          Z19, Z20, Z20
 	LEAQ            (DI)(CX*1), R9
-	MOVL            $0xffffffff, AX
-	BZHIL           R11, AX, AX
-	SHLL            $0x10, AX
-	KMOVD           AX, K2
-	VMOVDQU8.Z      -16(R10), K2, Y13
+	CMPQ            R11, $0x08
+	JCS             anyAAD
+	VMOVD           (R10), X13
+	VPINSRD         $0x01, 4(R10), X13, X13
+	JEQ             wordsAAD
+	CMPQ            R11, $0x0c
+	JNE             anyAAD
+	VPINSRD         $0x02, 8(R10), X13, X13
+
+wordsAAD:
+	VPXOR       X15, X15, X15
+	VINSERTI128 $0x01, X13, Y15, Y13
+	JMP         bound
+
+anyAAD:
+	MOVL       $0xffffffff, AX
+	BZHIL      R11, AX, AX
+	SHLL       $0x10, AX
+	KMOVD      AX, K2
+	VMOVDQU8.Z -16(R10), K2, Y13
+
+bound:
 	VPSHUFB         reverse<>+0(SB), Y13, Y13
 	LEAQ            32(CX), BX
 	CMPQ            CX, $+288
@@ -1579,11 +1596,28 @@ TEXT ·sealAES192(SB), NOSPLIT, $0-56
 	VBROADCASTI32X4 (R8), Z19
 	VPXORQ          Z19, Z20, Z20
 	LEAQ            (DI)(CX*1), R9
-	MOVL            $0xffffffff, AX
-	BZHIL           R11, AX, AX
-	SHLL            $0x10, AX
-	KMOVD           AX, K2
-	VMOVDQU8.Z      -16(R10), K2, Y13
+	CMPQ            R11, $0x08
+	JCS             anyAAD
+	VMOVD           (R10), X13
+	VPINSRD         $0x01, 4(R10), X13, X13
+	JEQ             wordsAAD
+	CMPQ            R11, $0x0c
+	JNE             anyAAD
+	VPINSRD         $0x02, 8(R10), X13, X13
+
+wordsAAD:
+	VPXOR       X15, X15, X15
+	VINSERTI128 $0x01, X13, Y15, Y13
+	JMP         bound
+
+anyAAD:
+	MOVL       $0xffffffff, AX
+	BZHIL      R11, AX, AX
+	SHLL       $0x10, AX
+	KMOVD      AX, K2
+	VMOVDQU8.Z -16(R10), K2, Y13
+
+bound:
 	VPSHUFB         reverse<>+0(SB), Y13, Y13
 	LEAQ            32(CX), BX
 	CMPQ            CX, $+288
@@ -3156,11 +3190,28 @@ TEXT ·sealAES256(SB), NOSPLIT, $0-56
 	VBROADCASTI32X4 (R8), Z19
 	VPXORQ          Z19, Z20, Z20
 	LEAQ            (DI)(CX*1), R9
-	MOVL            $0xffffffff, AX
-	BZHIL           R11, AX, AX
-	SHLL            $0x10, AX
-	KMOVD           AX, K2
-	VMOVDQU8.Z      -16(R10), K2, Y13
+	CMPQ            R11, $0x08
+	JCS             anyAAD
+	VMOVD           (R10), X13
+	VPINSRD         $0x01, 4(R10), X13, X13
+	JEQ             wordsAAD
+	CMPQ            R11, $0x0c
+	JNE             anyAAD
+	VPINSRD         $0x02, 8(R10), X13, X13
+
+wordsAAD:
+	VPXOR       X15, X15, X15
+	VINSERTI128 $0x01, X13, Y15, Y13
+	JMP         bound
+
+anyAAD:
+	MOVL       $0xffffffff, AX
+	BZHIL      R11, AX, AX
+	SHLL       $0x10, AX
+	KMOVD      AX, K2
+	VMOVDQU8.Z -16(R10), K2, Y13
+
+bound:
 	VPSHUFB         reverse<>+0(SB), Y13, Y13
 	LEAQ            32(CX), BX
 	CMPQ            CX, $+288
@@ -4837,11 +4888,28 @@ TEXT ·openAES128(SB), NOSPLIT, $0-57
 	VBROADCASTI32X4 (R8), Z19
 	VPXORQ          Z19, Z20, Z20
 	LEAQ            (SI)(CX*1), R9
-	MOVL            $0xffffffff, AX
-	BZHIL           R11, AX, AX
-	SHLL            $0x10, AX
-	KMOVD           AX, K2
-	VMOVDQU8.Z      -16(R10), K2, Y13
+	CMPQ            R11, $0x08
+	JCS             anyAAD
+	VMOVD           (R10), X13
+	VPINSRD         $0x01, 4(R10), X13, X13
+	JEQ             wordsAAD
+	CMPQ            R11, $0x0c
+	JNE             anyAAD
+	VPINSRD         $0x02, 8(R10), X13, X13
+
+wordsAAD:
+	VPXOR       X15, X15, X15
+	VINSERTI128 $0x01, X13, Y15, Y13
+	JMP         bound
+
+anyAAD:
+	MOVL       $0xffffffff, AX
+	BZHIL      R11, AX, AX
+	SHLL       $0x10, AX
+	KMOVD      AX, K2
+	VMOVDQU8.Z -16(R10), K2, Y13
+
+bound:
 	VPSHUFB         reverse<>+0(SB), Y13, Y13
 	LEAQ            32(CX), BX
 	CMPQ            CX, $+288
@@ -6219,11 +6287,28 @@ TEXT ·openAES192(SB), NOSPLIT, $0-57
 	VBROADCASTI32X4 (R8), Z19
 	VPXORQ          Z19, Z20, Z20
 	LEAQ            (SI)(CX*1), R9
-	MOVL            $0xffffffff, AX
-	BZHIL           R11, AX, AX
-	SHLL            $0x10, AX
-	KMOVD           AX, K2
-	VMOVDQU8.Z      -16(R10), K2, Y13
+	CMPQ            R11, $0x08
+	JCS             anyAAD
+	VMOVD           (R10), X13
+	VPINSRD         $0x01, 4(R10), X13, X13
+	JEQ             wordsAAD
+	CMPQ            R11, $0x0c
+	JNE             anyAAD
+	VPINSRD         $0x02, 8(R10), X13, X13
+
+wordsAAD:
+	VPXOR       X15, X15, X15
+	VINSERTI128 $0x01, X13, Y15, Y13
+	JMP         bound
+
+anyAAD:
+	MOVL       $0xffffffff, AX
+	BZHIL      R11, AX, AX
+	SHLL       $0x10, AX
+	KMOVD      AX, K2
+	VMOVDQU8.Z -16(R10), K2, Y13
+
+bound:
 	VPSHUFB         reverse<>+0(SB), Y13, Y13
 	LEAQ            32(CX), BX
 	CMPQ            CX, $+288
@@ -7697,11 +7782,28 @@ TEXT ·openAES256(SB), NOSPLIT, $0-57
 	VBROADCASTI32X4 (R8), Z19
 	VPXORQ          Z19, Z20, Z20
 	LEAQ            (SI)(CX*1), R9
-	MOVL            $0xffffffff, AX
-	BZHIL           R11, AX, AX
-	SHLL            $0x10, AX
-	KMOVD           AX, K2
-	VMOVDQU8.Z      -16(R10), K2, Y13
+	CMPQ            R11, $0x08
+	JCS             anyAAD
+	VMOVD           (R10), X13
+	VPINSRD         $0x01, 4(R10), X13, X13
+	JEQ             wordsAAD
+	CMPQ            R11, $0x0c
+	JNE             anyAAD
+	VPINSRD         $0x02, 8(R10), X13, X13
+
+wordsAAD:
+	VPXOR       X15, X15, X15
+	VINSERTI128 $0x01, X13, Y15, Y13
+	JMP         bound
+
+anyAAD:
+	MOVL       $0xffffffff, AX
+	BZHIL      R11, AX, AX
+	SHLL       $0x10, AX
+	KMOVD      AX, K2
+	VMOVDQU8.Z -16(R10), K2, Y13
+
+bound:
 	VPSHUFB         reverse<>+0(SB), Y13, Y13
 	LEAQ            32(CX), BX
 	CMPQ            CX, $+288
