@@ -12,31 +12,28 @@ import (
 	"spindle/sadb"
 )
 
-// After a failure a connection is left alone for firstHold, and twice as long
-// after each further one, up to longestHold. Traffic in between waits or drops.
-const (
-	firstHold   = time.Second
-	longestHold = 32 * time.Second
-	ikePort     = 500
-)
-
-// hold keeps us from negotiating in vain.
-type hold struct {
-	failures int // since it last came up
-	until    time.Time
-}
+const ikePort = 500
 
 // connection is one entry of the configuration and what became of it.
 type connection struct {
 	conf     *session.Connection
 	position int        // of its first child among all children
 	sas      []*machine // oldest first
-	next     int        // which remote address is tried next
+	peers    session.Peers
+
+	failBack      session.FailBack
+	failBackTimer *timer
+	returning     *machine // the attempt to go back to the preferred peer
+	upSince       time.Time
+
+	lostSPIs     []sadb.SPI // that the peer sends to, to be told over the next IKE SA (V4)
+	recoverAfter time.Time  // no sooner is another recovery started
 
 	lastError   string
 	lastErrorAt time.Time
 	holds       map[string]hold // by child, "" for the IKE SA
 	wantUp      bool            // start: now, and not taken down by the operator
+	again       *session.Child  // what to negotiate with the next peer in the list
 	retry       *timer
 }
 
@@ -50,7 +47,7 @@ func (e *Engine) configure(now time.Time, conns []session.Connection) {
 	kept := make(map[string]bool)
 	for _, conf := range conns {
 		before := old[conf.Name]
-		kept[conf.Name] = before != nil && reflect.DeepEqual(*before.conf, conf)
+		kept[conf.Name] = before != nil && sameConnection(*before.conf, conf)
 	}
 	for _, name := range sortedNames(old) {
 		if !kept[name] {
@@ -63,12 +60,25 @@ func (e *Engine) configure(now time.Time, conns []session.Connection) {
 		if !kept[conns[i].Name] {
 			c = e.newConnection(&conns[i])
 		}
+		c.resolve(conns[i].Remote.Addresses)
 		e.index(c, position)
 		position += len(c.conf.Children)
 		if !kept[c.conf.Name] && c.wantUp {
 			e.bringUp(now, c)
 		}
 	}
+}
+
+// sameConnection compares all but what the peers' names resolve to.
+func sameConnection(a, b session.Connection) bool {
+	a.Remote.Addresses, b.Remote.Addresses = nil, nil
+	return reflect.DeepEqual(a, b)
+}
+
+// resolve takes the addresses that the peers' names have now.
+func (c *connection) resolve(addrs []netip.Addr) {
+	c.conf.Remote.Addresses = addrs
+	c.peers.Set(addrs)
 }
 
 func sortedNames(conns map[string]*connection) []string {
@@ -81,12 +91,10 @@ func sortedNames(conns map[string]*connection) []string {
 }
 
 func (e *Engine) newConnection(conf *session.Connection) *connection {
-	c := &connection{conf: conf, wantUp: conf.Start == session.StartNow, holds: make(map[string]hold)}
-	c.retry = e.timers.add(func(now time.Time) {
-		if c.wantUp {
-			e.bringUp(now, c)
-		}
-	})
+	c := &connection{conf: conf, wantUp: conf.Start == session.StartNow, holds: make(map[string]hold),
+		failBack: session.FailBack{Hold: conf.FailBack}}
+	c.retry = e.timers.add(func(now time.Time) { e.tryAgain(now, c) })
+	c.failBackTimer = e.timers.add(func(now time.Time) { e.goBack(now, c) })
 	return c
 }
 
@@ -98,7 +106,7 @@ func (e *Engine) index(c *connection, position int) {
 	for _, addr := range c.conf.Remote.Addresses {
 		e.byAddress[addr] = append(e.byAddress[addr], c)
 	}
-	if len(c.conf.Remote.Addresses) == 0 {
+	if c.conf.Remote.Any() {
 		e.fromAny = append(e.fromAny, c)
 	}
 	for i := range c.conf.Children {
@@ -114,6 +122,7 @@ func (e *Engine) drop(now time.Time, c *connection) {
 		e.sync(now, m)
 	}
 	e.timers.set(c.retry, time.Time{})
+	e.timers.set(c.failBackTimer, time.Time{})
 	e.spd.Remove(&e.out, c.conf.Name)
 }
 
@@ -135,6 +144,7 @@ func (e *Engine) want(now time.Time, c *connection, child *session.Child, flow s
 		return
 	}
 	local, remote, reason := c.endpoints()
+	c.again = child
 	if reason == "" && (len(c.conf.IKE) == 0 || len(child.ESP) == 0) {
 		reason = "no proposals (configuration keys: ike, children.esp)"
 	}
@@ -143,9 +153,14 @@ func (e *Engine) want(now time.Time, c *connection, child *session.Child, flow s
 		host{e}.Failed(now, c.conf.Name, "", reason)
 		return
 	}
-	sa := v2.Initiate(e.env, now, c.conf, local, remote, child, flow)
-	m := e.add(now, sa)
+	e.begin(now, c, local, remote, child, flow)
+}
+
+// begin opens an IKE SA and, with it, a child SA.
+func (e *Engine) begin(now time.Time, c *connection, local, remote netip.AddrPort, child *session.Child, flow sadb.Flow) *machine {
+	m := e.add(now, v2.Initiate(e.env, now, c.conf, local, remote, child, flow))
 	e.sync(now, m)
+	return m
 }
 
 // usable is the IKE SA over which child SAs are negotiated: the newest.
@@ -156,21 +171,6 @@ func (c *connection) usable() *machine {
 		}
 	}
 	return nil
-}
-
-// endpoints chooses where to negotiate from and to, or says why that cannot be.
-func (c *connection) endpoints() (local, remote netip.AddrPort, reason string) {
-	switch {
-	case c.conf.Version != 2:
-		return local, remote, "IKE version 1 is not implemented"
-	case len(c.conf.Remote.Addresses) == 0:
-		return local, remote, "remote.addresses is any: only the peer can start"
-	case len(c.conf.Local.Addresses) == 0:
-		return local, remote, "local.address is not set: it is needed to start a negotiation"
-	}
-	peers := c.conf.Remote.Addresses
-	return netip.AddrPortFrom(c.conf.Local.Addresses[0], ikePort),
-		netip.AddrPortFrom(peers[c.next%len(peers)], ikePort), ""
 }
 
 // acquire answers the first packet of a policy.
@@ -233,50 +233,4 @@ func (e *Engine) terminate(now time.Time, in session.Terminate) {
 		m.Terminate(now, in.Child)
 		e.sync(now, m)
 	}
-}
-
-// Failed notes why what we negotiated is not up, and holds it back. After a
-// failed IKE SA the next peer address is tried.
-func (h host) Failed(now time.Time, conn, child, reason string) {
-	c := h.byName[conn]
-	if c == nil {
-		return
-	}
-	c.lastError, c.lastErrorAt = reason, now
-	was := c.holds[child]
-	c.holds[child] = hold{was.failures + 1, now.Add(min(firstHold<<min(was.failures, 10), longestHold))}
-	if child == "" {
-		c.next++
-	}
-	h.startAgain(now, c)
-}
-
-// Refused notes why a peer was refused. What a stranger does must not hold us back.
-func (h host) Refused(now time.Time, conn, reason string) {
-	if c := h.byName[conn]; c != nil {
-		c.lastError, c.lastErrorAt = reason, now
-	}
-}
-
-// Up forgets the failures of before.
-func (h host) Up(conn, child string) {
-	if c := h.byName[conn]; c != nil {
-		delete(c.holds, "")
-		delete(c.holds, child)
-	}
-}
-
-// startAgain makes a connection with start: now come back, when nothing of it
-// is left or a child SA of it failed.
-func (e *Engine) startAgain(now time.Time, c *connection) {
-	if !c.wantUp || e.byName[c.conf.Name] != c {
-		return
-	}
-	at := now.Add(firstHold)
-	for _, h := range c.holds {
-		if h.until.After(at) {
-			at = h.until
-		}
-	}
-	e.timers.set(c.retry, at)
 }

@@ -51,6 +51,8 @@ type Engine struct {
 	answers bucket // unprotected answers to strangers
 	logs    bucket // log lines about strangers
 	spis    sources
+
+	recoveries bucket // negotiations that unknown SPIs may start
 }
 
 // machine is an IKE SA as the engine holds it.
@@ -61,6 +63,7 @@ type machine struct {
 	peer     netip.Addr
 	init     initKey
 	halfOpen bool
+	stood    bool   // it was Established, and what waited for that was done
 	notices  bucket // INVALID_SPI that we send
 }
 
@@ -79,6 +82,8 @@ func New(cfg Config) *Engine {
 		answers:   bucket{rate: strayRate, burst: strayBurst},
 		logs:      bucket{rate: strayRate, burst: strayBurst},
 		spis:      sources{seen: make(map[netip.Addr]time.Time)},
+
+		recoveries: bucket{rate: recoveryRate, burst: recoveryBurst},
 	}
 	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, Trace: cfg.Trace}
 	return e
@@ -97,6 +102,10 @@ func (e *Engine) Step(now time.Time, in session.Input) []session.Output {
 		e.expire(now, in)
 	case session.UnknownSPI:
 		e.unknownSPI(now, in)
+	case session.Silence:
+		e.silence(now, in)
+	case session.Forget:
+		e.forget(now, in)
 	case session.Initiate:
 		e.initiate(now, in)
 	case session.Terminate:
@@ -131,6 +140,24 @@ func (e *Engine) expire(now time.Time, in session.Expire) {
 	}
 }
 
+// silence hands on that a peer we send to has not been heard of.
+func (e *Engine) silence(now time.Time, in session.Silence) {
+	if sa := e.byPair[in.Pair]; sa != nil {
+		sa.Silence(now, in.LastIn)
+		e.syncAll(now, sa)
+	}
+}
+
+// forget drops IKE SAs as a crash would.
+func (e *Engine) forget(now time.Time, in session.Forget) {
+	for _, m := range slices.Clone(e.sas) {
+		if in.Conn == "" || m.conn != nil && m.conn.conf.Name == in.Conn {
+			m.ForgetAll(now)
+			e.sync(now, m)
+		}
+	}
+}
+
 // shutdown deletes every IKE SA, telling the peers, and the configuration.
 func (e *Engine) shutdown(now time.Time) {
 	for _, m := range slices.Clone(e.sas) {
@@ -140,6 +167,7 @@ func (e *Engine) shutdown(now time.Time) {
 	for _, c := range e.connections {
 		e.spd.Remove(&e.out, c.conf.Name)
 		e.timers.set(c.retry, time.Time{})
+		e.timers.set(c.failBackTimer, time.Time{})
 	}
 	e.connections, e.fromAny = nil, nil
 	clear(e.byName)
@@ -178,6 +206,9 @@ func (e *Engine) sync(now time.Time, m *machine) {
 		if m.conn = e.byName[conf.Name]; m.conn != nil {
 			m.conn.sas = append(m.conn.sas, m)
 		}
+	}
+	if m.conn != nil && m.Established() {
+		e.stands(now, m)
 	}
 	e.timers.set(m.timer, m.Deadline())
 }

@@ -49,7 +49,9 @@ func (e *Engine) receive(now time.Time, d session.Datagram) {
 		e.open(now, d)
 		return
 	}
-	e.unknownIKE(now, d, h)
+	if !e.hearsay(now, d, h) {
+		e.unknownIKE(now, d, h)
+	}
 }
 
 // open lets a peer open an IKE SA, within limits.

@@ -43,7 +43,7 @@ func (c *connection) status() session.ConnectionStatus {
 	switch {
 	case c.lastError != "":
 		st.Reason = c.lastError
-	case c.conf.Start == session.StartNever || len(c.conf.Remote.Addresses) == 0:
+	case c.conf.Start == session.StartNever || c.conf.Remote.Any():
 		st.Reason = "waits for the peer"
 	default:
 		st.Reason = "waits for traffic"

@@ -23,6 +23,8 @@ type Connection struct {
 	Start              Start
 	DPD                DPD
 	InvalidSPIRecovery bool
+	FailBack           time.Duration // to the first of the remote addresses, 0 never
+	IdleIKE            bool          // the IKE SA goes with its last child SA when that was idle
 	ForceEncap         bool          // ESP goes in UDP although there is no NAT
 	Lifetime           time.Duration // of the IKE SA, 0 takes DefaultIKELifetime
 
@@ -38,10 +40,14 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("secret"), nil }
 
 // Endpoint is one side of a connection.
 type Endpoint struct {
-	Addresses []netip.Addr // Local: at most one, empty takes whatever the peer reached; Remote: tried in order, empty accepts any
+	Addresses []netip.Addr // Local: at most one, empty takes whatever the peer reached; Remote: tried in order
+	Hosts     []string     // Remote: as configured, names included; empty accepts a peer from anywhere
 	ID        Identity
 	Auth      Auth
 }
+
+// Any reports whether a remote endpoint is a peer from anywhere.
+func (e *Endpoint) Any() bool { return len(e.Hosts) == 0 && len(e.Addresses) == 0 }
 
 // Identity is an IKE identity (RFC 7296 §3.5): the type of the ID payload and its data.
 type Identity struct {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/netip"
+	"time"
 
 	"spindle/sadb"
 )
@@ -29,6 +30,12 @@ type (
 		Hard  bool
 		Cause string
 	}
+	// Silence is a peer that we send ESP to and that was not heard of by ESP since
+	// LastIn; zero is never. It comes again while that lasts.
+	Silence struct {
+		Pair   sadb.SPI
+		LastIn time.Time
+	}
 	// UnknownSPI is ESP that arrived for no SA of ours.
 	UnknownSPI struct {
 		SPI           sadb.SPI
@@ -42,12 +49,17 @@ type (
 	ConfigChanged struct{ Connections []Connection }
 	// Shutdown deletes every SA, telling the peers.
 	Shutdown struct{}
+	// Forget drops every SA of a connection without telling the peer, as a crash
+	// would: it is how an operator proves the recovery (V8). Empty means all.
+	Forget struct{ Conn string }
 )
 
 func (Datagram) input()      {}
 func (Tick) input()          {}
 func (Acquire) input()       {}
 func (Expire) input()        {}
+func (Silence) input()       {}
+func (Forget) input()        {}
 func (UnknownSPI) input()    {}
 func (Initiate) input()      {}
 func (Terminate) input()     {}

@@ -57,7 +57,7 @@ func (s *SPD) Configure(out *Outbox, conn *Connection, child *Child, position in
 		Action:   sadb.Protect,
 		Local:    child.Local,
 		Remote:   child.Remote,
-		Acquire:  conn.Start != StartNever && len(conn.Remote.Addresses) > 0,
+		Acquire:  conn.Start != StartNever && !conn.Remote.Any(),
 		Conn:     conn.Name,
 		Child:    child.Name,
 	}
@@ -90,7 +90,7 @@ func (s *SPD) Remove(out *Outbox, conn string) {
 func (s *SPD) Bind(out *Outbox, conn *Connection, child *Child, local, remote []sadb.Selector) *Binding {
 	conf := s.configured(conn.Name, child.Name)
 	whole := slices.Equal(local, child.Local) && slices.Equal(remote, child.Remote)
-	if conf != nil && whole && len(conn.Remote.Addresses) > 0 {
+	if conf != nil && whole && !conn.Remote.Any() {
 		conf.users++
 		return conf
 	}
@@ -98,7 +98,7 @@ func (s *SPD) Bind(out *Outbox, conn *Connection, child *Child, local, remote []
 		Priority: firstPriority,
 		Action:   sadb.Protect,
 		Local:    local, Remote: remote,
-		Acquire: conn.Start != StartNever && len(conn.Remote.Addresses) > 0,
+		Acquire: conn.Start != StartNever && !conn.Remote.Any(),
 		Conn:    conn.Name, Child: child.Name,
 	}
 	if conf != nil {

@@ -40,6 +40,7 @@ type IKEStatus struct {
 	NATLocal, NATRemote bool // who is behind a NAT
 	Age                 time.Duration
 	RekeyIn             time.Duration // 0 when it will not be rekeyed by us
+	DPD                 DPDStatus
 }
 
 // ChildStatus is one child SA: a pair of ESP SAs.

@@ -18,6 +18,7 @@ type request struct {
 	data           []byte
 	retransmission session.Retransmission
 	answer         func(now time.Time, m wire.Message)
+	query          bool // asks whether the peer lives: what is not answered is counted
 }
 
 // answered is the peer's last request and our answer, which is all that a
@@ -61,6 +62,7 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 	}
 	s.expectID++
 	s.answered = answered{digest: sha256.Sum256(d.Data)}
+	s.dpd.Alive(now)
 	s.follow(d)
 	s.trace("in", m)
 	if err != nil {
@@ -112,6 +114,10 @@ func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
 		return
 	}
 	s.request = nil
+	s.dpd.Alive(now)
+	if r.query {
+		s.dpd.Answered(now)
+	}
 	s.follow(d)
 	s.trace("in", m)
 	if err != nil {
@@ -180,6 +186,9 @@ func (s *SA) retransmit(now time.Time) {
 		return
 	}
 	again, dead := s.request.retransmission.Step(now)
+	if s.request.query && (again || dead) {
+		s.missed()
+	}
 	if again {
 		s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: s.request.data})
 	}
@@ -190,19 +199,22 @@ func (s *SA) retransmit(now time.Time) {
 
 // fail ends an IKE SA that cannot go on. Its children go first.
 func (s *SA) fail(now time.Time, reason string) {
-	was := s.state
-	s.free(now)
+	was, conn := s.state, s.conn
+	if was == Established {
+		s.bury(now, reason)
+	} else {
+		s.free(now)
+	}
 	switch was {
 	case Replaced, Deleting:
 		// Its successor lives, or nobody wants it any more.
 		return
 	case Established:
-		s.audit(slog.LevelWarn, "tunnel down", slog.String("peer_id", s.peerID.String()), slog.String("reason", reason))
 	default:
 		s.audit(slog.LevelWarn, "negotiation failed", slog.String("reason", reason))
 	}
-	if s.conn != nil {
-		s.env.Host.Failed(now, s.conn.Name, "", reason)
+	if conn != nil {
+		s.env.Host.Failed(now, conn.Name, "", reason)
 	}
 }
 

@@ -143,6 +143,7 @@ func (s *SA) live(now time.Time, event string) {
 		s.internal(err)
 	}
 	s.created, s.softAt, s.hardAt = now, now.Add(soft.Time), now.Add(hard)
+	s.dpd = session.NewLiveness(s.conn.DPD, now)
 	s.audit(slog.LevelInfo, event, slog.String("peer_id", s.peerID.String()),
 		slog.String("suite", s.suite.String()), slog.Bool("nat_local", s.natLocal), slog.Bool("nat_remote", s.natRemote),
 		slog.String("spi_i", s.spiI.String()), slog.String("spi_r", s.spiR.String()))

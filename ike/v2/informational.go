@@ -13,6 +13,9 @@ import (
 // answerInformational obeys what an INFORMATIONAL request carries. An empty one
 // asks whether we live and is always answered (RFC 7296 §1.4, D1).
 func (s *SA) answerInformational(now time.Time, d session.Datagram, m wire.Message) {
+	if len(m.Payloads) == 0 {
+		s.dpd.PeerAsked(now, m.Header.MessageID)
+	}
 	var gone []uint32
 	for _, p := range m.Payloads {
 		switch p := p.(type) {

@@ -87,6 +87,8 @@ type SA struct {
 
 	children []*child
 
+	dpd session.Liveness // from Established on
+
 	created  time.Time
 	softAt   time.Time // rekey
 	hardAt   time.Time // delete
@@ -119,6 +121,9 @@ func (s *SA) Deadline() time.Time {
 	if s.request != nil {
 		first = earliest(first, s.request.retransmission.Due())
 	}
+	if s.state == Established {
+		first = earliest(first, s.dpd.Due())
+	}
 	for _, c := range s.children {
 		first = earliest(first, c.deadline())
 	}
@@ -138,6 +143,9 @@ func (s *SA) Tick(now time.Time) {
 	if passed(now, s.softAt) {
 		s.softAt = time.Time{}
 		s.push(now, task{kind: taskRekeyIKE})
+	}
+	if s.state == Established && passed(now, s.dpd.Due()) {
+		s.probe(now)
 	}
 	for _, c := range append([]*child(nil), s.children...) {
 		s.tickChild(now, c)

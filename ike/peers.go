@@ -1,0 +1,225 @@
+package ike
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"spindle/ike/v2"
+	"spindle/sadb"
+)
+
+// After a failure of every peer a connection is left alone for firstHold, and
+// twice as long after each further one, up to longestHold. Traffic in between
+// waits or drops. One that then holds for steady starts anew; one that keeps
+// falling does not (P2).
+const (
+	firstHold   = time.Second
+	longestHold = 32 * time.Second
+	steady      = time.Minute
+)
+
+// hold keeps us from negotiating in vain.
+type hold struct {
+	failures int // since it was last steady
+	until    time.Time
+}
+
+// endpoints chooses where to negotiate from and to, or says why that cannot be.
+func (c *connection) endpoints() (local, remote netip.AddrPort, reason string) {
+	addr, ok := c.peers.Current()
+	switch {
+	case c.conf.Version != 2:
+		return local, remote, "IKE version 1 is not implemented"
+	case c.conf.Remote.Any():
+		return local, remote, "remote.addresses is any: only the peer can start"
+	case !ok:
+		return local, remote, fmt.Sprintf("none of the peer's names has an address now: %s (configuration key: remote.addresses)", strings.Join(c.conf.Remote.Hosts, ", "))
+	}
+	local, reason = c.localEnd()
+	return local, netip.AddrPortFrom(addr, ikePort), reason
+}
+
+func (c *connection) localEnd() (netip.AddrPort, string) {
+	if len(c.conf.Local.Addresses) == 0 {
+		return netip.AddrPort{}, "local.address is not set: it is needed to start a negotiation"
+	}
+	return netip.AddrPortFrom(c.conf.Local.Addresses[0], ikePort), ""
+}
+
+// Failed notes why what we negotiated is not up. After a failed IKE SA the next
+// peer is tried at once (P1); when none is left to try, and after a failed child
+// SA, the next attempt is held back.
+func (h host) Failed(now time.Time, conn, child, reason string) {
+	c := h.byName[conn]
+	if c == nil {
+		return
+	}
+	c.lastError, c.lastErrorAt = reason, now
+	if child == "" && c.standing() != nil {
+		h.stay(now, c)
+		return
+	}
+	if child == "" && c.peers.Failed() {
+		next, _ := c.peers.Current()
+		h.out.Audit(slog.LevelWarn, "trying the next peer", slog.String("conn", conn),
+			slog.String("peer", next.String()), slog.String("reason", reason))
+		if c.again != nil {
+			h.timers.set(c.retry, now)
+		}
+		return
+	}
+	c.again = nil
+	was := c.holds[child]
+	if !c.upSince.IsZero() && now.Sub(c.upSince) >= steady {
+		was.failures = 0
+	}
+	c.upSince = time.Time{}
+	c.holds[child] = hold{was.failures + 1, now.Add(min(firstHold<<min(was.failures, 10), longestHold))}
+	h.startAgain(now, c)
+}
+
+// Refused notes why a peer was refused. What a stranger does must not hold us back.
+func (h host) Refused(now time.Time, conn, reason string) {
+	if c := h.byName[conn]; c != nil {
+		c.lastError, c.lastErrorAt = reason, now
+	}
+}
+
+// Up ends the holds of a child SA that stands. How often it failed before is
+// forgotten when it stays up.
+func (h host) Up(conn, child string) {
+	c := h.byName[conn]
+	if c == nil {
+		return
+	}
+	for _, name := range []string{"", child} {
+		if was, ok := c.holds[name]; ok {
+			c.holds[name] = hold{failures: was.failures}
+		}
+	}
+}
+
+// startAgain makes a connection with start: now come back, when nothing of it
+// is left or a child SA of it failed.
+func (e *Engine) startAgain(now time.Time, c *connection) {
+	if !c.wantUp || e.byName[c.conf.Name] != c {
+		return
+	}
+	at := now.Add(firstHold)
+	for _, h := range c.holds {
+		if h.until.After(at) {
+			at = h.until
+		}
+	}
+	e.timers.set(c.retry, at)
+}
+
+// tryAgain negotiates what the last attempt was for, or all of a connection that
+// is to be up.
+func (e *Engine) tryAgain(now time.Time, c *connection) {
+	switch {
+	case c.wantUp:
+		e.bringUp(now, c)
+	case c.again != nil:
+		e.want(now, c, c.again, sadb.Flow{})
+	}
+}
+
+// standing is an IKE SA of the connection that is established.
+func (c *connection) standing() *machine {
+	for _, m := range c.sas {
+		if m.Established() {
+			return m
+		}
+	}
+	return nil
+}
+
+// stands does, once for an IKE SA, what waited for it.
+func (e *Engine) stands(now time.Time, m *machine) {
+	c := m.conn
+	if c.returning == m {
+		e.returned(now, m)
+	}
+	if m.stood {
+		return
+	}
+	m.stood = true
+	if c.upSince.IsZero() {
+		c.upSince = now
+	}
+	if c.returning != m {
+		c.peers.Worked(m.peer)
+		e.planReturn(now, c)
+	}
+	e.tellLost(now, m)
+}
+
+// planReturn sets when to go back to the preferred peer (P2).
+func (e *Engine) planReturn(now time.Time, c *connection) {
+	at := time.Time{}
+	if c.failBack.Hold > 0 && !c.peers.Preferred() {
+		at = now.Add(c.failBack.Wait())
+	}
+	e.timers.set(c.failBackTimer, at)
+}
+
+// goBack opens an IKE SA with the preferred peer beside the one that stands, so
+// that nothing is lost if it does not answer.
+func (e *Engine) goBack(now time.Time, c *connection) {
+	first, ok := c.peers.First()
+	local, reason := c.localEnd()
+	if !ok || reason != "" || c.standing() == nil || c.returning != nil || len(c.conf.Children) == 0 {
+		return
+	}
+	e.out.Audit(slog.LevelInfo, "trying the preferred peer", slog.String("conn", c.conf.Name), slog.String("peer", first.String()))
+	c.returning = e.begin(now, c, local, netip.AddrPortFrom(first, ikePort), &c.conf.Children[0], sadb.Flow{})
+}
+
+// stay notes that an IKE SA ended beside another that stands: the attempt to go
+// back was in vain, or a duplicate went.
+func (e *Engine) stay(now time.Time, c *connection) {
+	if c.returning != nil && c.returning.State() == v2.Dead {
+		c.returning = nil
+		c.failBack.Failed()
+	}
+	e.planReturn(now, c)
+}
+
+// returned moves every child SA over to the preferred peer, and takes leave of
+// the backup when all of them are there.
+func (e *Engine) returned(now time.Time, m *machine) {
+	c := m.conn
+	complete := true
+	for i := range c.conf.Children {
+		child := &c.conf.Children[i]
+		if carriedElsewhere(c, m, child.Name) && !m.Carries(child.Name) {
+			complete = false
+			m.Want(now, child, sadb.Flow{})
+		}
+	}
+	if !complete {
+		return
+	}
+	c.returning = nil
+	c.failBack.Done()
+	c.peers.Worked(m.peer)
+	for _, other := range append([]*machine(nil), c.sas...) {
+		if other != m {
+			other.Terminate(now, "")
+			e.sync(now, other)
+		}
+	}
+}
+
+func carriedElsewhere(c *connection, m *machine, child string) bool {
+	for _, other := range c.sas {
+		if other != m && other.Carries(child) {
+			return true
+		}
+	}
+	return false
+}
