@@ -114,7 +114,9 @@ func (e *Engine) startAgain(now time.Time, c *connection) {
 			at = h.until
 		}
 	}
-	e.timers.set(c.retry, at)
+	if c.retry.at.IsZero() || at.Before(c.retry.at) {
+		e.timers.set(c.retry, at)
+	}
 }
 
 // tryAgain negotiates what the last attempt was for, or all of a connection that

@@ -67,7 +67,7 @@ func (l *Liveness) Due() time.Time {
 func (l *Liveness) Ask(now time.Time, seq uint32) Schedule {
 	l.asking, l.errors, l.mySeq = true, 0, seq
 	l.rest(now)
-	return Schedule{First: l.conf.Retry, Limit: l.conf.Retry, Tries: l.conf.Tries}
+	return l.conf.Schedule()
 }
 
 // Answered notes the answer to our query.
@@ -105,4 +105,9 @@ type DPDStatus struct {
 
 func (m DPDMode) String() string {
 	return [...]string{"on-demand", "periodic", "off"}[m]
+}
+
+// Schedule repeats a query every retry and gives up one retry after the last (D5).
+func (d DPD) Schedule() Schedule {
+	return Schedule{First: d.Retry, Limit: d.Retry, Tries: d.Tries}
 }

@@ -136,7 +136,7 @@ func (s *SA) send(now time.Time, exchange wire.ExchangeType, payloads []wire.Pay
 	}
 	s.nextID++
 	s.request = &request{exchange: exchange, id: id, data: data, answer: answer}
-	s.request.retransmission.Start(now, session.DefaultSchedule())
+	s.request.retransmission.Start(now, s.schedule())
 	s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: data})
 }
 

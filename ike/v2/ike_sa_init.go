@@ -86,7 +86,7 @@ func (s *SA) sendInit(now time.Time) {
 	s.handshake.request = data
 	s.nextID = 1
 	s.request = &request{exchange: wire.ExchangeIKESAInit, data: data}
-	s.request.retransmission.Start(now, session.DefaultSchedule())
+	s.request.retransmission.Start(now, s.schedule())
 	s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: data})
 }
 

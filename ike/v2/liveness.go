@@ -82,3 +82,13 @@ func (s *SA) Sends(spi uint32) bool {
 func (s *SA) Carries(name string) bool {
 	return s.find(func(c *child) bool { return c.conf.Name == name && c.outSet }) != nil
 }
+
+// schedule is how a request is repeated. While a tunnel is being negotiated with
+// one of several peers, the next one is to have its chance as soon as a dead peer
+// would be noticed (P1).
+func (s *SA) schedule() session.Schedule {
+	if s.state == Established || s.conn == nil || len(s.conn.Remote.Addresses) < 2 || s.conn.DPD.Tries == 0 {
+		return session.DefaultSchedule()
+	}
+	return s.conn.DPD.Schedule()
+}
