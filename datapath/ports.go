@@ -12,6 +12,7 @@ import (
 	"spindle/bpf"
 	"spindle/datapath/fib"
 	"spindle/datapath/xsk"
+	"spindle/sadb/keysock"
 )
 
 // Link is a network interface that is to become a port.
@@ -191,6 +192,29 @@ func (p *Ports) Name(port int) string {
 		return "elsewhere"
 	}
 	return p.links[port].Name
+}
+
+// Counters emits what the kernel dropped between the steering program and the
+// workers, a set for each socket: frames that found the RX ring full because the
+// worker was late, and frames for which there was no room in the UMEM.
+func (p *Ports) Counters(emit func(keysock.Counters) error) error {
+	for _, l := range p.links {
+		for queue, s := range p.sockets[l.Port] {
+			stats, err := s.KernelStats()
+			if err != nil {
+				return fmt.Errorf("port %s queue %d: %w", l.Name, queue, err)
+			}
+			err = emit(keysock.Counters{
+				Source: fmt.Sprintf("xsk %s queue %d", l.Name, queue),
+				Names:  []string{"drop_rx_ring_full", "drop_rx_no_frame", "drop_bad_descriptor"},
+				Values: []uint64{stats.Rx_ring_full, stats.Rx_dropped, stats.Rx_invalid_descs + stats.Tx_invalid_descs},
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Close detaches the program and closes the sockets. The workers must have

@@ -162,7 +162,7 @@ func (d *dataPath) openPorts(links []datapath.Link) (err error) {
 	d.closers = append(d.closers, func() error { d.group.Close(); return nil })
 	d.server = &datapath.Server{
 		DB: db, Group: d.group, Steering: d.steer, Host: d.host, Routes: d.routes,
-		Counters: d.portCounters, SendIKE: d.sockets.SendIKE,
+		Counters: d.otherCounters, SendIKE: d.sockets.SendIKE,
 	}
 	return nil
 }
@@ -281,8 +281,12 @@ func (d *dataPath) serve(c *keysock.Conn) {
 	}
 }
 
-// portCounters are those of the XDP program, a set for each port.
-func (d *dataPath) portCounters(emit func(keysock.Counters) error) error {
+// otherCounters are what the workers do not count: lost reports, the sockets of
+// the rings, and the XDP program with a set for each port.
+func (d *dataPath) otherCounters(emit func(keysock.Counters) error) error {
+	if err := errors.Join(emit(d.kernel.Counters()), d.ports.Counters(emit)); err != nil {
+		return err
+	}
 	all, err := d.steer.Counters()
 	if err != nil {
 		return err

@@ -38,10 +38,17 @@ func (s *Socket) Stats() (Stats, error) {
 	if s.fd < 0 {
 		return out, nil
 	}
-	if err := getsockopt(s.fd, unix.XDP_STATISTICS, &out.Kernel); err != nil {
-		return out, fmt.Errorf("getsockopt XDP_STATISTICS: %w", err)
+	var err error
+	out.Kernel, err = s.KernelStats()
+	return out, err
+}
+
+// KernelStats reads the kernel's own. Any goroutine may call it, until Close.
+func (s *Socket) KernelStats() (stats unix.XDPStatistics, err error) {
+	if err := getsockopt(s.fd, unix.XDP_STATISTICS, &stats); err != nil {
+		return stats, fmt.Errorf("getsockopt XDP_STATISTICS: %w", err)
 	}
-	return out, nil
+	return stats, nil
 }
 
 // getsockopt reads a structure of the SOL_XDP level.
