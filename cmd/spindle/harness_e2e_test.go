@@ -33,8 +33,8 @@ var spindle = sync.OnceValues(func() (string, error) {
 // patience is for what happens by itself: the machine may be busy.
 const patience = 15 * time.Second
 
-// binary needs root as well, or the test is left out.
-func binary(t *testing.T) string {
+// executable needs root as well, or the test is left out.
+func executable(t *testing.T) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: it runs gateways in network namespaces")
@@ -65,7 +65,7 @@ type bed struct {
 // newBed makes the lab. When the test is over nothing may be left of it.
 func newBed(t *testing.T, name string, o netlab.Options) *bed {
 	t.Helper()
-	exe := binary(t)
+	exe := executable(t)
 	o.ClearRoutes = true
 	lab, err := netlab.NewGateways(name, o)
 	check(t, err)

@@ -52,18 +52,19 @@ func hosts(addrs ...netip.Addr) (list []netip.Prefix) {
 
 // YAML is the configuration file of the gateway.
 func (t Tunnel) YAML() string {
+	return fmt.Sprintf("outside: [out0]\ninside: [%s]\ncpus: [%d]\nconnections:\n", or(t.Inside, "in0"), t.CPU) + t.Connection()
+}
+
+// Connection is the entry of the connection alone, to stand behind others.
+func (t Tunnel) Connection() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `outside: [out0]
-inside: [%s]
-cpus: [%d]
-connections:
-  - name: %s
+	fmt.Fprintf(&b, `  - name: %s
     version: 2
     local:  {address: "%v", id: "%v", auth: psk}
     remote: {addresses: ["%v"], id: "%v", auth: psk}
     psk: {value: %q}
     ike: [%s]
-`, or(t.Inside, "in0"), t.CPU, t.Conn, t.Local, t.Local, t.Remote, t.remoteID(), or(t.PSK, PSK), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
+`, t.Conn, t.Local, t.Local, t.Remote, t.remoteID(), or(t.PSK, PSK), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
 	for _, line := range t.Lines {
 		fmt.Fprintf(&b, "    %s\n", line)
 	}
