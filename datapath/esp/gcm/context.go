@@ -10,6 +10,8 @@ const (
 	SaltSize = 4
 	// MaxAAD is one block, which the kernel absorbs with one masked load.
 	MaxAAD = blockSize
+	// MaxTail is what one general register carries.
+	MaxTail = 8
 
 	blockSize = 16
 )
@@ -53,24 +55,44 @@ func (p *Pool) context(key, salt []byte) (*Context, error) {
 // one key. dst and src are the same memory or do not overlap.
 //
 // It is false, with dst cleared so that nothing leaves in the clear, when dst
-// has no room for len(src)+TagSize bytes, aad is longer than MaxAAD, or the
+// has no room for the text and TagSize bytes, aad is longer than MaxAAD, or the
 // context is closed.
 func (c *Context) Seal(dst, src []byte, iv uint64, aad []byte) bool {
-	if c.page == nil || len(dst) < len(src)+TagSize || len(aad) > MaxAAD {
+	return c.SealTail(dst, src, 0, 0, iv, aad)
+}
+
+// SealTail is Seal for a text that ends with bytes that do not stand behind src:
+// the lowest tailLen bytes of tail, 0 to MaxTail, lowest first. It saves ESP from
+// copying a packet in order to add a trailer to it.
+func (c *Context) SealTail(dst, src []byte, tail uint64, tailLen int, iv uint64, aad []byte) bool {
+	n := len(src) + tailLen
+	if c.page == nil || uint(tailLen) > MaxTail || len(dst) < n+TagSize || len(aad) > MaxAAD {
 		clear(dst)
 		return false
+	}
+	if splits(len(src), n) {
+		copy(dst, src)
+		for i := range tailLen {
+			dst[len(src)+i] = byte(tail >> (8 * i))
+		}
+		src, tailLen = dst[:n], 0
 	}
 	ctx, to, from, bound := c.page.pointer(), unsafe.SliceData(dst), unsafe.SliceData(src), unsafe.SliceData(aad)
 	switch c.page.rounds {
 	case 10:
-		sealAES128(ctx, to, from, len(src), iv, bound, len(aad))
+		sealAES128(ctx, to, from, len(src), iv, bound, len(aad), tail, tailLen)
 	case 12:
-		sealAES192(ctx, to, from, len(src), iv, bound, len(aad))
+		sealAES192(ctx, to, from, len(src), iv, bound, len(aad), tail, tailLen)
 	default:
-		sealAES256(ctx, to, from, len(src), iv, bound, len(aad))
+		sealAES256(ctx, to, from, len(src), iv, bound, len(aad), tail, tailLen)
 	}
 	return true
 }
+
+// splits is whether a tail from byte from on to byte to begins in one register
+// of the kernel and ends in the next. The kernel fills registers of 64 bytes,
+// and starts with 32 that are not text.
+func splits(from, to int) bool { return (from+32)>>6 < (to+31)>>6 }
 
 // Open verifies src, which ends with the tag, and writes it decrypted to dst.
 // When it is false, because the tag is wrong or for a reason Seal names, the

@@ -67,6 +67,12 @@ func (s subject) fenced(t *testing.T, dst, text, aad []byte) {
 	if !s.c.Seal(dst, text, 3, aad) || !bytes.Equal(dst, want) {
 		t.Fatalf("%d bytes: sealed wrongly", n)
 	}
+	tail := min(n, n%(gcm.MaxTail+1))
+	behind := valueOf(text[n-tail:])
+	copy(text[tail:], text[:n-tail]) // so that a high text still ends at its guard page
+	if !s.c.SealTail(dst, text[tail:], behind, tail, 3, aad) || !bytes.Equal(dst, want) {
+		t.Fatalf("%d bytes and %d: sealed wrongly", n-tail, tail)
+	}
 	clear(text)
 	if !s.c.Open(text, dst, 3, aad) {
 		t.Fatalf("%d bytes: does not open", n)

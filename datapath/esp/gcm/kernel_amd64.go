@@ -4,20 +4,20 @@
 
 package gcm
 
-// sealAES128 encrypts n bytes of src to dst and writes the tag behind them.
+// sealAES128 encrypts n bytes of src and tailLen of tail to dst and writes the tag behind them.
 //
 //go:noescape
-func sealAES128(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int)
+func sealAES128(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int)
 
-// sealAES192 encrypts n bytes of src to dst and writes the tag behind them.
+// sealAES192 encrypts n bytes of src and tailLen of tail to dst and writes the tag behind them.
 //
 //go:noescape
-func sealAES192(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int)
+func sealAES192(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int)
 
-// sealAES256 encrypts n bytes of src to dst and writes the tag behind them.
+// sealAES256 encrypts n bytes of src and tailLen of tail to dst and writes the tag behind them.
 //
 //go:noescape
-func sealAES256(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int)
+func sealAES256(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int)
 
 // openAES128 decrypts n bytes of src to dst and compares the tag behind them.
 //

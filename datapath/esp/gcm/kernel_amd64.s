@@ -84,9 +84,9 @@ DATA poly<>+48(SB)/8, $0xc200000000000000
 DATA poly<>+56(SB)/8, $0xc200000000000000
 GLOBL poly<>(SB), RODATA|NOPTR, $64
 
-// func sealAES128(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, BMI2, VAES, VPCLMULQDQ
-TEXT ·sealAES128(SB), NOSPLIT, $0-56
+// func sealAES128(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VBMI2, AVX512VL, BMI2, VAES, VPCLMULQDQ
+TEXT ·sealAES128(SB), NOSPLIT, $0-72
 	MOVQ            ctx+0(FP), R8
 	MOVQ            dst+8(FP), DI
 	MOVQ            src+16(FP), SI
@@ -94,6 +94,7 @@ TEXT ·sealAES128(SB), NOSPLIT, $0-56
 	MOVQ            iv+32(FP), R9
 	MOVQ            aad+40(FP), R10
 	MOVQ            aadLen+48(FP), R11
+	ADDQ            tailLen+64(FP), CX
 	BSWAPQ          R9
 	MOVL            240(R8), AX
 	MOVQ            R9, DX
@@ -140,10 +141,15 @@ bound:
 	JLS             short3
 	CMPQ            BX, $+256
 	JLS             short4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -268,7 +274,9 @@ bound:
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU64       Z3, 160(DI)
 	VPSHUFB         reverse<>+0(SB), Z3, Z8
-	VMOVDQU8.Z      224(SI), K1, Z19
+	VMOVDQU8.Z      224(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z4, Z4
 	VMOVDQU8        Z4, K1, 224(DI)
 	VMOVDQU8.Z      Z4, K1, Z4
@@ -301,10 +309,15 @@ bound:
 	JMP             shortTag
 
 short4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -406,7 +419,9 @@ short4:
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU64       Z2, 96(DI)
 	VPSHUFB         reverse<>+0(SB), Z2, Z7
-	VMOVDQU8.Z      160(SI), K1, Z19
+	VMOVDQU8.Z      160(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU8        Z3, K1, 160(DI)
 	VMOVDQU8.Z      Z3, K1, Z3
@@ -441,10 +456,15 @@ short4:
 	JMP             shortTag
 
 short3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -508,7 +528,9 @@ short3:
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU64       Z1, 32(DI)
 	VPSHUFB         reverse<>+0(SB), Z1, Z6
-	VMOVDQU8.Z      96(SI), K1, Z19
+	VMOVDQU8.Z      96(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU8        Z2, K1, 96(DI)
 	VMOVDQU8.Z      Z2, K1, Z2
@@ -548,10 +570,15 @@ short3:
 	JMP             shortTag
 
 short2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -600,7 +627,9 @@ short2:
 	VPXORQ          Z19, Z0, Z0
 	VEXTRACTI64X4   $0x01, Z0, (DI)
 	VPSHUFB         behind<>+0(SB), Z0, Z5
-	VMOVDQU8.Z      32(SI), K1, Z19
+	VMOVDQU8.Z      32(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU8        Z1, K1, 32(DI)
 	VMOVDQU8.Z      Z1, K1, Z1
@@ -634,12 +663,19 @@ short2:
 	JMP             shortTag
 
 short1:
-	MOVQ            $-1, AX
 	LEAQ            (BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	SHRQ            $0x20, AX
 	SHLQ            $0x20, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	SHRQ            $0x20, AX
+	SHLQ            $0x20, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -673,7 +709,9 @@ short1:
 	VBROADCASTI32X4 160(R8), Z19
 	VAESENCLAST     Z19, Z0, Z0
 	VEXTRACTI32X4   $0x01, Z0, X21
-	VMOVDQU8.Z      -32(SI), K1, Z19
+	VMOVDQU8.Z      -32(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z0, Z0
 	VMOVDQU8        Z0, K1, -32(DI)
 	VMOVDQU8.Z      Z0, K1, Z0
@@ -914,10 +952,15 @@ next:
 	JLS             rest3
 	CMPQ            BX, $+256
 	JLS             rest4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -1067,7 +1110,9 @@ next:
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU64       Z3, 192(DI)
 	VPSHUFB         reverse<>+0(SB), Z3, Z8
-	VMOVDQU8.Z      256(SI), K1, Z19
+	VMOVDQU8.Z      256(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z4, Z4
 	VMOVDQU8        Z4, K1, 256(DI)
 	VMOVDQU8.Z      Z4, K1, Z4
@@ -1108,10 +1153,15 @@ next:
 	JMP             restTag
 
 rest4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -1233,7 +1283,9 @@ rest4:
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU64       Z2, 128(DI)
 	VPSHUFB         reverse<>+0(SB), Z2, Z7
-	VMOVDQU8.Z      192(SI), K1, Z19
+	VMOVDQU8.Z      192(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU8        Z3, K1, 192(DI)
 	VMOVDQU8.Z      Z3, K1, Z3
@@ -1274,10 +1326,15 @@ rest4:
 	JMP             restTag
 
 rest3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -1371,7 +1428,9 @@ rest3:
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU64       Z1, 64(DI)
 	VPSHUFB         reverse<>+0(SB), Z1, Z6
-	VMOVDQU8.Z      128(SI), K1, Z19
+	VMOVDQU8.Z      128(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU8        Z2, K1, 128(DI)
 	VMOVDQU8.Z      Z2, K1, Z2
@@ -1418,10 +1477,15 @@ rest3:
 	JMP             restTag
 
 rest2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -1499,7 +1563,9 @@ rest2:
 	VPXORQ          Z19, Z0, Z0
 	VMOVDQU64       Z0, (DI)
 	VPSHUFB         reverse<>+0(SB), Z0, Z5
-	VMOVDQU8.Z      64(SI), K1, Z19
+	VMOVDQU8.Z      64(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU8        Z1, K1, 64(DI)
 	VMOVDQU8.Z      Z1, K1, Z1
@@ -1574,9 +1640,9 @@ restTag:
 	VZEROUPPER
 	RET
 
-// func sealAES192(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, BMI2, VAES, VPCLMULQDQ
-TEXT ·sealAES192(SB), NOSPLIT, $0-56
+// func sealAES192(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VBMI2, AVX512VL, BMI2, VAES, VPCLMULQDQ
+TEXT ·sealAES192(SB), NOSPLIT, $0-72
 	MOVQ            ctx+0(FP), R8
 	MOVQ            dst+8(FP), DI
 	MOVQ            src+16(FP), SI
@@ -1584,6 +1650,7 @@ TEXT ·sealAES192(SB), NOSPLIT, $0-56
 	MOVQ            iv+32(FP), R9
 	MOVQ            aad+40(FP), R10
 	MOVQ            aadLen+48(FP), R11
+	ADDQ            tailLen+64(FP), CX
 	BSWAPQ          R9
 	MOVL            240(R8), AX
 	MOVQ            R9, DX
@@ -1630,10 +1697,15 @@ bound:
 	JLS             short3
 	CMPQ            BX, $+256
 	JLS             short4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -1772,7 +1844,9 @@ bound:
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU64       Z3, 160(DI)
 	VPSHUFB         reverse<>+0(SB), Z3, Z8
-	VMOVDQU8.Z      224(SI), K1, Z19
+	VMOVDQU8.Z      224(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z4, Z4
 	VMOVDQU8        Z4, K1, 224(DI)
 	VMOVDQU8.Z      Z4, K1, Z4
@@ -1805,10 +1879,15 @@ bound:
 	JMP             shortTag
 
 short4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -1922,7 +2001,9 @@ short4:
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU64       Z2, 96(DI)
 	VPSHUFB         reverse<>+0(SB), Z2, Z7
-	VMOVDQU8.Z      160(SI), K1, Z19
+	VMOVDQU8.Z      160(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU8        Z3, K1, 160(DI)
 	VMOVDQU8.Z      Z3, K1, Z3
@@ -1957,10 +2038,15 @@ short4:
 	JMP             shortTag
 
 short3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -2032,7 +2118,9 @@ short3:
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU64       Z1, 32(DI)
 	VPSHUFB         reverse<>+0(SB), Z1, Z6
-	VMOVDQU8.Z      96(SI), K1, Z19
+	VMOVDQU8.Z      96(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU8        Z2, K1, 96(DI)
 	VMOVDQU8.Z      Z2, K1, Z2
@@ -2072,10 +2160,15 @@ short3:
 	JMP             shortTag
 
 short2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -2130,7 +2223,9 @@ short2:
 	VPXORQ          Z19, Z0, Z0
 	VEXTRACTI64X4   $0x01, Z0, (DI)
 	VPSHUFB         behind<>+0(SB), Z0, Z5
-	VMOVDQU8.Z      32(SI), K1, Z19
+	VMOVDQU8.Z      32(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU8        Z1, K1, 32(DI)
 	VMOVDQU8.Z      Z1, K1, Z1
@@ -2164,12 +2259,19 @@ short2:
 	JMP             shortTag
 
 short1:
-	MOVQ            $-1, AX
 	LEAQ            (BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	SHRQ            $0x20, AX
 	SHLQ            $0x20, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	SHRQ            $0x20, AX
+	SHLQ            $0x20, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -2207,7 +2309,9 @@ short1:
 	VBROADCASTI32X4 192(R8), Z19
 	VAESENCLAST     Z19, Z0, Z0
 	VEXTRACTI32X4   $0x01, Z0, X21
-	VMOVDQU8.Z      -32(SI), K1, Z19
+	VMOVDQU8.Z      -32(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z0, Z0
 	VMOVDQU8        Z0, K1, -32(DI)
 	VMOVDQU8.Z      Z0, K1, Z0
@@ -2468,10 +2572,15 @@ next:
 	JLS             rest3
 	CMPQ            BX, $+256
 	JLS             rest4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -2635,7 +2744,9 @@ next:
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU64       Z3, 192(DI)
 	VPSHUFB         reverse<>+0(SB), Z3, Z8
-	VMOVDQU8.Z      256(SI), K1, Z19
+	VMOVDQU8.Z      256(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z4, Z4
 	VMOVDQU8        Z4, K1, 256(DI)
 	VMOVDQU8.Z      Z4, K1, Z4
@@ -2676,10 +2787,15 @@ next:
 	JMP             restTag
 
 rest4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -2813,7 +2929,9 @@ rest4:
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU64       Z2, 128(DI)
 	VPSHUFB         reverse<>+0(SB), Z2, Z7
-	VMOVDQU8.Z      192(SI), K1, Z19
+	VMOVDQU8.Z      192(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU8        Z3, K1, 192(DI)
 	VMOVDQU8.Z      Z3, K1, Z3
@@ -2854,10 +2972,15 @@ rest4:
 	JMP             restTag
 
 rest3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -2959,7 +3082,9 @@ rest3:
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU64       Z1, 64(DI)
 	VPSHUFB         reverse<>+0(SB), Z1, Z6
-	VMOVDQU8.Z      128(SI), K1, Z19
+	VMOVDQU8.Z      128(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU8        Z2, K1, 128(DI)
 	VMOVDQU8.Z      Z2, K1, Z2
@@ -3006,10 +3131,15 @@ rest3:
 	JMP             restTag
 
 rest2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -3093,7 +3223,9 @@ rest2:
 	VPXORQ          Z19, Z0, Z0
 	VMOVDQU64       Z0, (DI)
 	VPSHUFB         reverse<>+0(SB), Z0, Z5
-	VMOVDQU8.Z      64(SI), K1, Z19
+	VMOVDQU8.Z      64(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU8        Z1, K1, 64(DI)
 	VMOVDQU8.Z      Z1, K1, Z1
@@ -3168,9 +3300,9 @@ restTag:
 	VZEROUPPER
 	RET
 
-// func sealAES256(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VL, BMI2, VAES, VPCLMULQDQ
-TEXT ·sealAES256(SB), NOSPLIT, $0-56
+// func sealAES256(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VBMI2, AVX512VL, BMI2, VAES, VPCLMULQDQ
+TEXT ·sealAES256(SB), NOSPLIT, $0-72
 	MOVQ            ctx+0(FP), R8
 	MOVQ            dst+8(FP), DI
 	MOVQ            src+16(FP), SI
@@ -3178,6 +3310,7 @@ TEXT ·sealAES256(SB), NOSPLIT, $0-56
 	MOVQ            iv+32(FP), R9
 	MOVQ            aad+40(FP), R10
 	MOVQ            aadLen+48(FP), R11
+	ADDQ            tailLen+64(FP), CX
 	BSWAPQ          R9
 	MOVL            240(R8), AX
 	MOVQ            R9, DX
@@ -3224,10 +3357,15 @@ bound:
 	JLS             short3
 	CMPQ            BX, $+256
 	JLS             short4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -3380,7 +3518,9 @@ bound:
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU64       Z3, 160(DI)
 	VPSHUFB         reverse<>+0(SB), Z3, Z8
-	VMOVDQU8.Z      224(SI), K1, Z19
+	VMOVDQU8.Z      224(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z4, Z4
 	VMOVDQU8        Z4, K1, 224(DI)
 	VMOVDQU8.Z      Z4, K1, Z4
@@ -3413,10 +3553,15 @@ bound:
 	JMP             shortTag
 
 short4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -3542,7 +3687,9 @@ short4:
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU64       Z2, 96(DI)
 	VPSHUFB         reverse<>+0(SB), Z2, Z7
-	VMOVDQU8.Z      160(SI), K1, Z19
+	VMOVDQU8.Z      160(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU8        Z3, K1, 160(DI)
 	VMOVDQU8.Z      Z3, K1, Z3
@@ -3577,10 +3724,15 @@ short4:
 	JMP             shortTag
 
 short3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -3660,7 +3812,9 @@ short3:
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU64       Z1, 32(DI)
 	VPSHUFB         reverse<>+0(SB), Z1, Z6
-	VMOVDQU8.Z      96(SI), K1, Z19
+	VMOVDQU8.Z      96(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU8        Z2, K1, 96(DI)
 	VMOVDQU8.Z      Z2, K1, Z2
@@ -3700,10 +3854,15 @@ short3:
 	JMP             shortTag
 
 short2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -3764,7 +3923,9 @@ short2:
 	VPXORQ          Z19, Z0, Z0
 	VEXTRACTI64X4   $0x01, Z0, (DI)
 	VPSHUFB         behind<>+0(SB), Z0, Z5
-	VMOVDQU8.Z      32(SI), K1, Z19
+	VMOVDQU8.Z      32(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU8        Z1, K1, 32(DI)
 	VMOVDQU8.Z      Z1, K1, Z1
@@ -3798,12 +3959,19 @@ short2:
 	JMP             shortTag
 
 short1:
-	MOVQ            $-1, AX
 	LEAQ            (BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	SHRQ            $0x20, AX
 	SHLQ            $0x20, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	SHRQ            $0x20, AX
+	SHLQ            $0x20, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -3845,7 +4013,9 @@ short1:
 	VBROADCASTI32X4 224(R8), Z19
 	VAESENCLAST     Z19, Z0, Z0
 	VEXTRACTI32X4   $0x01, Z0, X21
-	VMOVDQU8.Z      -32(SI), K1, Z19
+	VMOVDQU8.Z      -32(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z0, Z0
 	VMOVDQU8        Z0, K1, -32(DI)
 	VMOVDQU8.Z      Z0, K1, Z0
@@ -4126,10 +4296,15 @@ next:
 	JLS             rest3
 	CMPQ            BX, $+256
 	JLS             rest4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -4307,7 +4482,9 @@ next:
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU64       Z3, 192(DI)
 	VPSHUFB         reverse<>+0(SB), Z3, Z8
-	VMOVDQU8.Z      256(SI), K1, Z19
+	VMOVDQU8.Z      256(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z4, Z4
 	VMOVDQU8        Z4, K1, 256(DI)
 	VMOVDQU8.Z      Z4, K1, Z4
@@ -4348,10 +4525,15 @@ next:
 	JMP             restTag
 
 rest4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -4497,7 +4679,9 @@ rest4:
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU64       Z2, 128(DI)
 	VPSHUFB         reverse<>+0(SB), Z2, Z7
-	VMOVDQU8.Z      192(SI), K1, Z19
+	VMOVDQU8.Z      192(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z3, Z3
 	VMOVDQU8        Z3, K1, 192(DI)
 	VMOVDQU8.Z      Z3, K1, Z3
@@ -4538,10 +4722,15 @@ rest4:
 	JMP             restTag
 
 rest3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -4651,7 +4840,9 @@ rest3:
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU64       Z1, 64(DI)
 	VPSHUFB         reverse<>+0(SB), Z1, Z6
-	VMOVDQU8.Z      128(SI), K1, Z19
+	VMOVDQU8.Z      128(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z2, Z2
 	VMOVDQU8        Z2, K1, 128(DI)
 	VMOVDQU8.Z      Z2, K1, Z2
@@ -4698,10 +4889,15 @@ rest3:
 	JMP             restTag
 
 rest2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
+	SUBQ            tailLen+64(FP), DX
+	MOVQ            $-1, AX
+	BZHIQ           DX, AX, AX
+	KMOVQ           AX, K4
+	KANDNQ          K1, K4, K5
 	MOVQ            CX, AX
 	SHLQ            $0x03, AX
 	VMOVQ           AX, X10
@@ -4791,7 +4987,9 @@ rest2:
 	VPXORQ          Z19, Z0, Z0
 	VMOVDQU64       Z0, (DI)
 	VPSHUFB         reverse<>+0(SB), Z0, Z5
-	VMOVDQU8.Z      64(SI), K1, Z19
+	VMOVDQU8.Z      64(SI), K4, Z19
+	VMOVQ           tail+56(FP), X14
+	VPEXPANDB       Z14, K5, Z19
 	VPXORQ          Z19, Z1, Z1
 	VMOVDQU8        Z1, K1, 64(DI)
 	VMOVDQU8.Z      Z1, K1, Z1
@@ -4922,8 +5120,8 @@ bound:
 	JLS             short3
 	CMPQ            BX, $+256
 	JLS             short4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -5077,8 +5275,8 @@ bound:
 	JMP             shortTag
 
 short4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -5210,8 +5408,8 @@ short4:
 	JMP             shortTag
 
 short3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -5319,8 +5517,8 @@ short3:
 	JMP             shortTag
 
 short2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -5406,8 +5604,8 @@ short2:
 	JMP             shortTag
 
 short1:
-	MOVQ            $-1, AX
 	LEAQ            (BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	SHRQ            $0x20, AX
 	SHLQ            $0x20, AX
@@ -5732,8 +5930,8 @@ next:
 	JLS            rest3
 	CMPQ           BX, $+256
 	JLS            rest4
-	MOVQ           $-1, AX
 	LEAQ           -256(BX), DX
+	MOVQ           $-1, AX
 	BZHIQ          DX, AX, AX
 	KMOVQ          AX, K1
 	MOVQ           CX, AX
@@ -5895,8 +6093,8 @@ next:
 	JMP            restTag
 
 rest4:
-	MOVQ           $-1, AX
 	LEAQ           -192(BX), DX
+	MOVQ           $-1, AX
 	BZHIQ          DX, AX, AX
 	KMOVQ          AX, K1
 	MOVQ           CX, AX
@@ -6029,8 +6227,8 @@ rest4:
 	JMP            restTag
 
 rest3:
-	MOVQ           $-1, AX
 	LEAQ           -128(BX), DX
+	MOVQ           $-1, AX
 	BZHIQ          DX, AX, AX
 	KMOVQ          AX, K1
 	MOVQ           CX, AX
@@ -6140,8 +6338,8 @@ rest3:
 	JMP            restTag
 
 rest2:
-	MOVQ           $-1, AX
 	LEAQ           -64(BX), DX
+	MOVQ           $-1, AX
 	BZHIQ          DX, AX, AX
 	KMOVQ          AX, K1
 	MOVQ           CX, AX
@@ -6321,8 +6519,8 @@ bound:
 	JLS             short3
 	CMPQ            BX, $+256
 	JLS             short4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -6488,8 +6686,8 @@ bound:
 	JMP             shortTag
 
 short4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -6631,8 +6829,8 @@ short4:
 	JMP             shortTag
 
 short3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -6748,8 +6946,8 @@ short3:
 	JMP             shortTag
 
 short2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -6841,8 +7039,8 @@ short2:
 	JMP             shortTag
 
 short1:
-	MOVQ            $-1, AX
 	LEAQ            (BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	SHRQ            $0x20, AX
 	SHLQ            $0x20, AX
@@ -7191,8 +7389,8 @@ next:
 	JLS             rest3
 	CMPQ            BX, $+256
 	JLS             rest4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -7366,8 +7564,8 @@ next:
 	JMP             restTag
 
 rest4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -7510,8 +7708,8 @@ rest4:
 	JMP             restTag
 
 rest3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -7629,8 +7827,8 @@ rest3:
 	JMP             restTag
 
 rest2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -7816,8 +8014,8 @@ bound:
 	JLS             short3
 	CMPQ            BX, $+256
 	JLS             short4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -7995,8 +8193,8 @@ bound:
 	JMP             shortTag
 
 short4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -8148,8 +8346,8 @@ short4:
 	JMP             shortTag
 
 short3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -8273,8 +8471,8 @@ short3:
 	JMP             shortTag
 
 short2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -8372,8 +8570,8 @@ short2:
 	JMP             shortTag
 
 short1:
-	MOVQ            $-1, AX
 	LEAQ            (BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	SHRQ            $0x20, AX
 	SHLQ            $0x20, AX
@@ -8746,8 +8944,8 @@ next:
 	JLS             rest3
 	CMPQ            BX, $+256
 	JLS             rest4
-	MOVQ            $-1, AX
 	LEAQ            -256(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -8933,8 +9131,8 @@ next:
 	JMP             restTag
 
 rest4:
-	MOVQ            $-1, AX
 	LEAQ            -192(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -9087,8 +9285,8 @@ rest4:
 	JMP             restTag
 
 rest3:
-	MOVQ            $-1, AX
 	LEAQ            -128(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX
@@ -9214,8 +9412,8 @@ rest3:
 	JMP             restTag
 
 rest2:
-	MOVQ            $-1, AX
 	LEAQ            -64(BX), DX
+	MOVQ            $-1, AX
 	BZHIQ           DX, AX, AX
 	KMOVQ           AX, K1
 	MOVQ            CX, AX

@@ -8,9 +8,12 @@ func supported() error { return fmt.Errorf("%w: not an amd64 processor", ErrUnav
 
 // Nothing below is reached: New asks Available first.
 
-func sealAES128(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int) {}
-func sealAES192(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int) {}
-func sealAES256(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int) {}
+func sealAES128(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int) {
+}
+func sealAES192(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int) {
+}
+func sealAES256(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int, tail uint64, tailLen int) {
+}
 
 func openAES128(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int) bool { return false }
 func openAES192(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int) bool { return false }

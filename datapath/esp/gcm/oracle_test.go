@@ -73,6 +73,38 @@ func TestEveryLengthAgainstTheStandardLibrary(t *testing.T) {
 	}
 }
 
+// TestEveryTail splits a text where ESP adds its trailer.
+func TestEveryTail(t *testing.T) {
+	text, aad := make([]byte, 1024), counting(8, 1)
+	got, place := make([]byte, 2048), make([]byte, 2048)
+	scramble(text, 6)
+	for _, keyLen := range keySizes {
+		s := newSubject(t, keyLen)
+		for n := range 700 {
+			want := s.aead.Seal(nil, nonceOf(s.salt, 7), text[:n], aad)
+			for tail := range min(n, gcm.MaxTail) + 1 {
+				src, behind := text[:n-tail], valueOf(text[n-tail:n])
+				behind |= ^uint64(0) << (8 * tail) // bits past the tail do not count
+				copy(place, src)
+				dst, same := got[:len(want)], place[:len(want)]
+				if !s.c.SealTail(dst, src, behind, tail, 7, aad) || !bytes.Equal(dst, want) {
+					t.Fatalf("%d bytes and %d: sealed\n%x, want\n%x", n-tail, tail, dst, want)
+				}
+				if !s.c.SealTail(same, place[:n-tail], behind, tail, 7, aad) || !bytes.Equal(same, want) {
+					t.Fatalf("%d bytes and %d: sealed in place\n%x, want\n%x", n-tail, tail, same, want)
+				}
+			}
+		}
+	}
+}
+
+// valueOf returns at most eight bytes as SealTail takes them.
+func valueOf(b []byte) uint64 {
+	var whole [8]byte
+	copy(whole[:], b)
+	return binary.LittleEndian.Uint64(whole[:])
+}
+
 // TestEveryAAD goes past what ESP needs, to what the load of one block can do.
 func TestEveryAAD(t *testing.T) {
 	room, text := make([]byte, 3*1024), make([]byte, 1024)

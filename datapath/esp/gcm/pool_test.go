@@ -145,6 +145,7 @@ func TestPacketsAllocateNothing(t *testing.T) {
 	allocated := testing.AllocsPerRun(100, func() {
 		var aad [12]byte // on the stack: the kernel keeps no pointer
 		c.Seal(sealed, opened, 1, aad[:])
+		c.SealTail(sealed, opened[:1396], 2, 4, 1, aad[:])
 		sealed[0] ^= 1
 		c.Open(opened, sealed, 1, aad[:])
 		sealed[0] ^= 1

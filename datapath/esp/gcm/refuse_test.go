@@ -77,8 +77,10 @@ func TestMisuseLeavesNothingInTheClear(t *testing.T) {
 		name string
 		call func(b []byte) bool
 	}{
-		{"seal without room for the tag", func(b []byte) bool { return c.Seal(b[:79], b[:64], 1, nil) && b[79] != 0 }},
+		{"seal without room for the tag", func(b []byte) bool { return c.Seal(b[:79], b[:64], 1, nil) }},
 		{"seal with two blocks of AAD", func(b []byte) bool { return c.Seal(b, b[:64], 1, make([]byte, 17)) }},
+		{"seal with nine bytes of tail", func(b []byte) bool { return c.SealTail(b, b[:40], 1, 9, 1, nil) }},
+		{"seal with less than no tail", func(b []byte) bool { return c.SealTail(b, b[:40], 1, -1, 1, nil) }},
 		{"open with two blocks of AAD", func(b []byte) bool { return c.Open(b, whole(), 1, make([]byte, 17)) }},
 		{"open less than a tag", func(b []byte) bool { return c.Open(b, whole()[:15], 1, nil) }},
 		{"open without room", func(b []byte) bool { return c.Open(b[:63], whole(), 1, nil) }},

@@ -45,7 +45,7 @@ func selfTest() (err error) {
 	return nil
 }
 
-// trial seals texts of many lengths and opens them again, as they are and with
+// trial seals texts of many lengths, with tails of all lengths, and opens them again, as they are and with
 // one bit of the tag turned.
 func (p *Pool) trial(keyLen int) (string, error) {
 	c, err := p.context(counting(keyLen, 1), counting(SaltSize, 100))
@@ -57,7 +57,8 @@ func (p *Pool) trial(keyLen int) (string, error) {
 	for i := range trialCount {
 		text, aad := counting(trialStep*i, byte(i)), counting(8+i%2*4, 200)
 		sealed, opened := make([]byte, len(text)+TagSize), make([]byte, len(text))
-		c.Seal(sealed, text, uint64(i)<<56|uint64(i), aad)
+		tail := min(i%(MaxTail+1), len(text))
+		c.SealTail(sealed, text[:len(text)-tail], littleEndian(text[len(text)-tail:]), tail, uint64(i)<<56|uint64(i), aad)
 		digest.Write(sealed)
 		if !c.Open(opened, sealed, uint64(i)<<56|uint64(i), aad) || !bytes.Equal(opened, text) {
 			return "", fmt.Errorf("%w: self-test with a key of %d bytes: %d bytes do not open", ErrUnavailable, keyLen, len(text))
@@ -68,6 +69,15 @@ func (p *Pool) trial(keyLen int) (string, error) {
 		}
 	}
 	return hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+// littleEndian returns at most eight bytes as SealTail takes them.
+func littleEndian(b []byte) uint64 {
+	var v uint64
+	for i, x := range b {
+		v |= uint64(x) << (8 * i)
+	}
+	return v
 }
 
 // counting returns n bytes, each one more than the last.

@@ -24,6 +24,12 @@ const (
 	head  = 2 * block // the lanes before the text
 )
 
+// Where sealing finds its last arguments; they are read where they are needed.
+const (
+	tailAt    = 56
+	tailLenAt = 64
+)
+
 // General registers.
 var (
 	ctx    = R8
@@ -58,6 +64,8 @@ var (
 
 var (
 	maskTail    = K1 // bytes of the last register that are text
+	maskText    = K4 // those of them that come from src
+	maskAdded   = K5 // those that come from the tail
 	maskAAD     = K2 // bytes of the first two lanes that are AAD
 	maskCounter = K3 // the double words that count
 )

@@ -24,6 +24,13 @@
 // another (sealing: the group before, opening: the same), because the two use
 // different execution ports. What is left, 5 to 20 blocks, ends as a short packet does.
 //
+// # Tail
+//
+// What ESP adds behind the packet it carries, padding, pad length and next header
+// (RFC 4303 §2), is not in the same memory unless somebody copies the packet. So
+// sealing takes up to 8 bytes by value, and puts them behind the text in the last
+// register. The caller sees to it that they do not begin in the register before.
+//
 // # Hash
 //
 // X1*H^n + X2*H^(n-1) + ... + Xn*H is summed unreduced and reduced once. Between

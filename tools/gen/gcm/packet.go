@@ -21,11 +21,11 @@ type kernel struct {
 const maxShort = 5*lanes - head
 
 func (k *kernel) emit() {
-	result, what := "", "encrypts n bytes of src to dst and writes the tag behind them."
+	more, what := ", tail uint64, tailLen int)", "encrypts n bytes of src and tailLen of tail to dst and writes the tag behind them."
 	if k.open {
-		result, what = " bool", "decrypts n bytes of src to dst and compares the tag behind them."
+		more, what = ") bool", "decrypts n bytes of src to dst and compares the tag behind them."
 	}
-	TEXT(k.name(), attr.NOSPLIT, "func(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int)"+result)
+	TEXT(k.name(), attr.NOSPLIT, "func(ctx, dst, src *byte, n int, iv uint64, aad *byte, aadLen int"+more)
 	Doc(k.name() + " " + what)
 	Pragma("noescape")
 	k.arguments()
@@ -47,6 +47,9 @@ func (k *kernel) arguments() {
 		to   Register
 	}{{"ctx", ctx}, {"dst", dst}, {"src", src}, {"n", size}, {"iv", tag}, {"aad", aad}, {"aadLen", aadLen}} {
 		Load(Param(a.name), a.to)
+	}
+	if !k.open {
+		ADDQ(NewParamAddr("tailLen", tailLenAt), size)
 	}
 }
 

@@ -81,15 +81,27 @@ func (p *piece) encrypt(from, to int, other []step) {
 	}
 }
 
+// masks says which bytes of the last register are text, and when sealing, which
+// of them are in memory and which in the tail.
 func (p *piece) masks() {
-	MOVQ(I32(-1), tmp)
 	LEAQ(Mem{Base: rest, Disp: -lanes * (p.n - 1)}, tmp2)
+	p.lowBytes(maskTail)
+	if !p.open {
+		SUBQ(NewParamAddr("tailLen", tailLenAt), tmp2)
+		p.lowBytes(maskText)
+		KANDNQ(maskTail, maskText, maskAdded)
+	}
+}
+
+// lowBytes makes a mask of the first tmp2 bytes, less those before the text.
+func (p *piece) lowBytes(to OpmaskPhysical) {
+	MOVQ(I32(-1), tmp)
 	BZHIQ(tmp2, tmp, tmp)
 	if p.n == 1 {
 		SHRQ(Imm(head), tmp)
 		SHLQ(Imm(head), tmp)
 	}
-	KMOVQ(tmp, maskTail)
+	KMOVQ(tmp, to)
 }
 
 // powers points tmp2 at the power of lane 0: the last block meets H^2, the one
@@ -112,10 +124,15 @@ func (p *piece) at(base GPPhysical, v int) Mem {
 
 // load brings what is text of register v: zero elsewhere, but in the first
 // register of a short packet, where lanes 0 and 1 become copies of 2 and 3.
+// Behind the text in memory goes the tail: power is free between two powers.
 func (p *piece) load(v int, to VecPhysical) {
 	switch {
-	case v == p.n-1:
+	case v == p.n-1 && p.open:
 		VMOVDQU8_Z(p.at(src, v), maskTail, to)
+	case v == p.n-1:
+		VMOVDQU8_Z(p.at(src, v), maskText, to)
+		VMOVQ(NewParamAddr("tail", tailAt), x(power))
+		VPEXPANDB(power, maskAdded, to)
 	case v == 0 && p.short:
 		VBROADCASTI64X4(Mem{Base: src}, to)
 	default:
