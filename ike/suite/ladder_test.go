@@ -3,6 +3,9 @@ package suite_test
 import (
 	"bufio"
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/x509"
 	"encoding/hex"
 	"math/rand/v2"
 	"os"
@@ -21,6 +24,7 @@ import (
 type capture struct {
 	ike, esp suite.Proposal
 	psk      []byte
+	key      []byte // of the initiator, in PKCS #8
 	secrets  map[string][][]byte
 	messages [][]byte
 }
@@ -46,6 +50,8 @@ func readCapture(t *testing.T, file string) *capture {
 			c.ike = mustIKE(t, value)
 		case "esp":
 			c.esp = mustESP(t, value)
+		case "key":
+			c.key = unhex(t, value)
 		case "psk":
 			c.psk = unhex(t, value)
 		case "message":
@@ -66,6 +72,25 @@ func (c *capture) secret(t *testing.T, kind string) []byte {
 	s := c.secrets[kind][0]
 	c.secrets[kind] = c.secrets[kind][1:]
 	return s
+}
+
+// message takes the next one, in all its fragments.
+func (c *capture) message(t *testing.T) [][]byte {
+	t.Helper()
+	if len(c.messages) == 0 {
+		t.Fatal("the capture has no more messages")
+	}
+	n := 1
+	m, err := wire.ParseMessage(c.messages[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f, ok := wire.Find[wire.SKF](m.Payloads); ok {
+		n = int(f.Total)
+	}
+	message := c.messages[:n]
+	c.messages = c.messages[n:]
+	return message
 }
 
 func unhex(t *testing.T, s string) []byte {
@@ -119,8 +144,8 @@ func TestStrongSwanConversations(t *testing.T) {
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			w := walk{t: t, c: readCapture(t, file), sas: map[wire.SPI]*association{}}
-			for i := 0; i < len(w.c.messages); i += 2 {
-				w.exchange(w.c.messages[i], w.c.messages[i+1])
+			for len(w.c.messages) > 0 {
+				w.exchange(w.c.message(t), w.c.message(t))
 			}
 			for kind, left := range w.c.secrets {
 				if len(left) != 0 {
@@ -137,13 +162,13 @@ type walk struct {
 	sas map[wire.SPI]*association // by the initiator's SPI
 }
 
-func (w *walk) exchange(request, response []byte) {
-	h, err := wire.ParseHeader(request)
+func (w *walk) exchange(request, response [][]byte) {
+	h, err := wire.ParseHeader(request[0])
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	if h.Exchange == wire.ExchangeIKESAInit {
-		w.init(request, response)
+		w.init(request[0], response[0])
 		return
 	}
 	sa := w.sas[h.InitiatorSPI]
@@ -235,9 +260,9 @@ func (w *walk) keep(p suite.Proposal, keys *suite.IKEKeys, spi wire.SPI) *associ
 }
 
 // open opens a message, seals its content again and opens that.
-func (w *walk) open(sa *association, b []byte) wire.Message {
+func (w *walk) open(sa *association, b [][]byte) wire.Message {
 	w.t.Helper()
-	h, err := wire.ParseHeader(b)
+	h, err := wire.ParseHeader(b[0])
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -245,25 +270,42 @@ func (w *walk) open(sa *association, b []byte) wire.Message {
 	if h.Initiator() {
 		opener, sealer = sealer, opener
 	}
-	m, err := wire.OpenEncrypted(b, opener)
+	m := w.reassemble(b, opener)
+	again, err := wire.AppendFragments(h, m.Payloads, sealer, len(b[0]))
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	again, err := wire.AppendEncrypted(nil, h, m.Payloads, sealer)
-	if err != nil {
-		w.t.Fatal(err)
+	if len(again) != len(b) || len(again[0]) > len(b[0]) {
+		w.t.Errorf("sealed again %d times %d octets instead of %d times %d", len(again), len(again[0]), len(b), len(b[0]))
 	}
-	if len(again) > len(b) {
-		w.t.Errorf("sealed again %d octets instead of %d", len(again), len(b))
-	}
-	second, err := wire.OpenEncrypted(again, opener)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	second := w.reassemble(again, opener)
 	if diff := cmp.Diff(m.Payloads, second.Payloads, selectorOptions); diff != "" {
 		w.t.Errorf("sealed and opened again:\n%s", diff)
 	}
 	return m
+}
+
+// reassemble opens a message or all its fragments.
+func (w *walk) reassemble(b [][]byte, opener wire.Protector) wire.Message {
+	w.t.Helper()
+	if h, _ := wire.ParseHeader(b[0]); h.NextPayload == wire.PayloadSK {
+		m, err := wire.OpenEncrypted(b[0], opener)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return m
+	}
+	var r wire.Reassembly
+	for i, fragment := range b {
+		m, complete, err := r.Add(fragment, opener)
+		if err != nil || complete != (i == len(b)-1) {
+			w.t.Fatalf("fragment %d of %d: %v, %v", i+1, len(b), complete, err)
+		}
+		if complete {
+			return m
+		}
+	}
+	return wire.Message{}
 }
 
 func (w *walk) auth(sa *association, req, resp []wire.Payload) {
@@ -281,11 +323,69 @@ func (w *walk) verify(sa *association, message, nonce []byte, skp suite.Secret, 
 		w.t.Fatal(err)
 	}
 	auth, _ := wire.Find[wire.AUTH](payloads)
+	if w.c.psk == nil {
+		w.verifySignature(octets, auth, payloads)
+		return
+	}
 	if auth.Method != wire.AuthSharedKey || !suite.VerifyPSK(sa.proposal.PRF, w.c.psk, octets, auth.Data) {
 		w.t.Error("AUTH does not verify")
 	}
 	if suite.VerifyPSK(sa.proposal.PRF, []byte("another secret"), octets, auth.Data) {
 		w.t.Error("AUTH verifies with another secret")
+	}
+}
+
+// verifySignature takes the key from the certificate beside the signature. What
+// we sign with the initiator's key has the form of what it signed, and is the
+// same where the algorithm leaves no choice.
+func (w *walk) verifySignature(octets []byte, auth wire.AUTH, payloads []wire.Payload) {
+	w.t.Helper()
+	cert, _ := wire.Find[wire.CERT](payloads)
+	parsed, err := x509.ParseCertificate(cert.Data)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	weak := suite.AllowWeak{"sha1"}
+	rules := suite.SignatureRules{Hashes: suite.SignatureHashes(weak), Weak: weak}
+	if err := suite.VerifyAuth(parsed.PublicKey, octets, auth, rules); err != nil {
+		w.t.Error(err)
+	}
+	if err := suite.VerifyAuth(parsed.PublicKey, append(octets, 0), auth, rules); err == nil {
+		w.t.Error("AUTH verifies over other octets")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(w.c.key)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	signer := key.(crypto.Signer)
+	if !signer.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(parsed.PublicKey) {
+		return // the responder's
+	}
+	if auth.Method != wire.AuthDigitalSignature {
+		rules.Hashes = nil
+	}
+	const pss = "\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a"
+	if rules.PSS = strings.Contains(string(auth.Data[:20]), pss); rules.PSS {
+		rules.Hashes = wire.SignatureHashAlgorithms{wire.HashSHA2384}
+	}
+	ours, err := suite.SignAuth(signer, octets, rules, rand.NewChaCha8([32]byte{}))
+	if err != nil || suite.VerifyAuth(parsed.PublicKey, octets, ours, rules) != nil {
+		w.t.Fatal("our own AUTH does not verify", err)
+	}
+	_, random := signer.(*ecdsa.PrivateKey)
+	switch {
+	case ours.Method != auth.Method:
+		w.t.Errorf("method %v, not %v", ours.Method, auth.Method)
+	case !random && !rules.PSS:
+		if !bytes.Equal(ours.Data, auth.Data) {
+			w.t.Errorf("signed\n%x, strongSwan\n%x", ours.Data, auth.Data)
+		}
+	case auth.Method == wire.AuthDigitalSignature:
+		if n := 1 + int(auth.Data[0]); !bytes.Equal(ours.Data[:n], auth.Data[:n]) {
+			w.t.Errorf("identifier\n%x, strongSwan\n%x", ours.Data[:n], auth.Data[:n])
+		}
+	case len(ours.Data) != len(auth.Data):
+		w.t.Errorf("signed %d octets, strongSwan %d", len(ours.Data), len(auth.Data))
 	}
 }
 

@@ -142,7 +142,8 @@ func OpenEncrypted(msg []byte, p Protector) (Message, error) {
 	if !ok {
 		return Message{}, fmt.Errorf("%w: no SK payload", ErrUnauthenticated)
 	}
-	plaintext, err := p.Open(msg[:len(msg)-len(sk.Body)], sk.Body)
+	envelope := msg[:len(msg)-len(sk.Body)]
+	plaintext, err := p.Open(envelope, sk.Body)
 	if err != nil {
 		return Message{}, fmt.Errorf("%w: %w", ErrUnauthenticated, err)
 	}
@@ -154,7 +155,7 @@ func OpenEncrypted(msg []byte, p Protector) (Message, error) {
 	if err != nil {
 		return Message{Header: m.Header}, err
 	}
-	return Message{m.Header, payloads}, nil
+	return Message{m.Header, payloads, envelope, plaintext}, nil
 }
 
 func trimPadding(plaintext []byte) ([]byte, error) {

@@ -10,6 +10,10 @@ import (
 type Message struct {
 	Header   Header
 	Payloads []Payload
+	// Envelope and Plaintext are of a message that was opened, else nil: its
+	// octets up to and with the generic header of the SK payload, and what that
+	// payload held, without padding.
+	Envelope, Plaintext []byte
 }
 
 // ParseMessage reads an IKEv2 message as far as it is not encrypted.
@@ -23,7 +27,7 @@ func ParseMessage(b []byte) (Message, error) {
 	if r.err != nil {
 		return Message{}, r.err
 	}
-	return Message{h, payloads}, nil
+	return Message{Header: h, Payloads: payloads}, nil
 }
 
 // AppendMessage writes a message in the clear to dst. Length and NextPayload of
