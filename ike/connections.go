@@ -166,7 +166,7 @@ func (e *Engine) begin(now time.Time, c *connection, local, remote netip.AddrPor
 // usable is the IKE SA over which child SAs are negotiated: the newest.
 func (c *connection) usable() *machine {
 	for _, m := range slices.Backward(c.sas) {
-		if s := m.State(); s == v2.InitSent || s == v2.AuthSent || s == v2.Established {
+		if s := m.State(); !m.Retiring() && (s == v2.InitSent || s == v2.AuthSent || s == v2.Established) {
 			return m
 		}
 	}

@@ -277,6 +277,15 @@ func (h host) Alone(sa *v2.SA) bool {
 	})
 }
 
+func (h host) Established(now time.Time, sa *v2.SA) {
+	for _, m := range h.byPeer[sa.Remote().Addr()] {
+		if m.SA != sa && m.SamePeer(sa) {
+			m.Crossed(now, sa)
+			h.timers.set(m.timer, m.Deadline())
+		}
+	}
+}
+
 // InitialContact drops the other IKE SAs with the same peer: RFC 7296 §2.4, the
 // notification "asserts that this IKE SA is the only IKE SA currently active
 // between the authenticated identities".

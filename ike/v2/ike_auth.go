@@ -130,6 +130,7 @@ func (s *SA) establish(now time.Time, peer wire.Identity) {
 	s.expireAt = time.Time{}
 	s.move(Established)
 	s.live(now, "IKE SA established")
+	s.env.Host.Established(now, s)
 }
 
 // live starts the lifetime of an IKE SA that stands.

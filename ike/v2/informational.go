@@ -145,7 +145,7 @@ func (s *SA) deleteChild(now time.Time, c *child) {
 func (s *SA) deleteIKE(now time.Time) {
 	s.dropChildren()
 	s.tasks = nil
-	s.softAt, s.hardAt, s.expireAt = time.Time{}, time.Time{}, time.Time{}
+	s.softAt, s.hardAt, s.expireAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	s.move(Deleting)
 	s.send(now, wire.ExchangeInformational, []wire.Payload{wire.Delete{Protocol: wire.ProtocolIKE}},
 		func(now time.Time, m wire.Message) {

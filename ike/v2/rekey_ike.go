@@ -184,7 +184,8 @@ func (s *SA) handOver(now time.Time, next *SA) {
 	for _, c := range next.children {
 		s.env.Host.Own(c.in, next)
 	}
-	s.softAt, s.hardAt = time.Time{}, time.Time{}
+	next.retireAt = s.retireAt
+	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
 	s.move(Replaced)
 	next.move(Established)
 	next.live(now, "IKE SA rekeyed")

@@ -18,6 +18,7 @@ const (
 	halfOpenLife = 30 * time.Second // for a peer to follow IKE_SA_INIT with IKE_AUTH
 	closedLife   = 20 * time.Second // a closed IKE SA still answers retransmissions
 	replacedLife = 60 * time.Second // for the peer to delete an IKE SA that it rekeyed
+	crossingTime = 10 * time.Second // between two IKE SAs that crossed
 )
 
 // Host is what an IKE SA asks of the engine that runs it.
@@ -30,6 +31,8 @@ type Host interface {
 	Alone(s *SA) bool
 	// InitialContact says that the peer of this IKE SA holds no other with us.
 	InitialContact(now time.Time, s *SA)
+	// Established says that both ends proved who they are.
+	Established(now time.Time, s *SA)
 	// Own notes which IKE SA a child SA belongs to, nil when it is gone.
 	Own(pair sadb.SPI, s *SA)
 	// UnknownToPeer says that the peer does not hold an SPI that none of this
@@ -93,6 +96,7 @@ type SA struct {
 	softAt   time.Time // rekey
 	hardAt   time.Time // delete
 	expireAt time.Time // half open, closed or replaced for too long
+	retireAt time.Time // delete: the peer opened another at the same moment
 }
 
 // State is where the IKE SA stands.
@@ -115,9 +119,12 @@ func (s *SA) LocalSPI() wire.SPI {
 // HalfOpen reports whether a peer that we know nothing about made us hold it.
 func (s *SA) HalfOpen() bool { return s.state == InitAnswered }
 
+// Retiring reports whether it is about to be deleted in favour of another.
+func (s *SA) Retiring() bool { return !s.retireAt.IsZero() }
+
 // Deadline is when the IKE SA wants a Tick, zero for never.
 func (s *SA) Deadline() time.Time {
-	first := earliest(s.softAt, s.hardAt, s.expireAt)
+	first := earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt)
 	if s.request != nil {
 		first = earliest(first, s.request.retransmission.Due())
 	}
@@ -139,6 +146,9 @@ func (s *SA) Tick(now time.Time) {
 	if passed(now, s.hardAt) && s.state == Established {
 		s.audit(slog.LevelWarn, "IKE SA expired")
 		s.closeNow(now)
+	}
+	if passed(now, s.retireAt) {
+		s.retire(now)
 	}
 	if passed(now, s.softAt) {
 		s.softAt = time.Time{}
@@ -180,7 +190,7 @@ func (s *SA) free(now time.Time) {
 	}
 	s.dropChildren()
 	s.giveUp()
-	s.softAt, s.hardAt, s.expireAt = time.Time{}, time.Time{}, time.Time{}
+	s.softAt, s.hardAt, s.expireAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	s.wipe()
 	s.move(Dead)
 }
@@ -190,7 +200,7 @@ func (s *SA) free(now time.Time) {
 func (s *SA) close(now time.Time) {
 	s.dropChildren()
 	s.giveUp()
-	s.softAt, s.hardAt = time.Time{}, time.Time{}
+	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
 	s.expireAt = now.Add(closedLife)
 	s.wipe()
 	s.move(Closed)

@@ -125,10 +125,41 @@ func (s *SA) Discard(now time.Time) {
 	if s.request != nil {
 		s.request.answer = func(time.Time, wire.Message) {}
 	}
-	s.softAt, s.hardAt, s.expireAt = time.Time{}, time.Time{}, now.Add(replacedLife)
+	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
+	s.expireAt = now.Add(replacedLife)
 	s.tasks = []task{{kind: taskDeleteIKE}}
 	s.move(Replaced)
 	s.pump(now)
+}
+
+// Crossed handles two IKE SAs that the two ends opened at the same moment: the
+// one with the lower initiator SPI is too many, and its initiator deletes it
+// once the other one has settled. RFC 7296 leaves that open.
+func (s *SA) Crossed(now time.Time, o *SA) {
+	if s.state != Established || o.state != Established || s.initiator == o.initiator ||
+		max(s.created.Sub(o.created), o.created.Sub(s.created)) > crossingTime {
+		return
+	}
+	if o.spiI < s.spiI {
+		s = o
+	}
+	if s.initiator {
+		s.retireAt = now.Add(switchTime)
+	}
+}
+
+// retire deletes a superfluous IKE SA without losing a packet: first its child
+// SAs, whose inbound halves linger, and when those are gone the IKE SA.
+func (s *SA) retire(now time.Time) {
+	s.retireAt = time.Time{}
+	if len(s.children) == 0 {
+		s.push(now, task{kind: taskDeleteIKE})
+		return
+	}
+	for _, c := range s.children {
+		s.push(now, task{kind: taskDeleteChild, child: c})
+	}
+	s.retireAt = now.Add(lingerTime + time.Second)
 }
 
 // Shutdown deletes everything at once and tells the peer without waiting.
