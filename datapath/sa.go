@@ -34,6 +34,7 @@ type (
 	outboundSA struct {
 		*esp.Outbound
 		bounds
+		watch
 		pathMTU int // bytes of the outer packet, 0 that of the way to the peer
 		held    record
 	}
@@ -43,7 +44,9 @@ type (
 type record struct {
 	sa          sadb.SA
 	fingerprint string
-	width       int // outbound: the longest inner packet by the routes, 0 unknown
+	since       int64 // when it was installed
+	idled       bool  // inbound: reported as idle
+	width       int   // outbound: the longest inner packet by the routes, 0 unknown
 }
 
 func newInboundSA(sa sadb.SA) (*inboundSA, error) {
@@ -54,16 +57,16 @@ func newInboundSA(sa sadb.SA) (*inboundSA, error) {
 	return &inboundSA{in, newBounds(&sa), sa.LocalTS, sa.RemoteTS, newRecord(sa)}, nil
 }
 
-func newOutboundSA(sa sadb.SA) (*outboundSA, error) {
+func newOutboundSA(sa sadb.SA, partner *inboundSA) (*outboundSA, error) {
 	out, err := esp.NewOutbound(&sa)
 	if err != nil {
 		return nil, err
 	}
-	return &outboundSA{out, newBounds(&sa), int(sa.PathMTU), newRecord(sa)}, nil
+	return &outboundSA{out, newBounds(&sa), newWatch(&sa, partner, time.Now().UnixNano()), int(sa.PathMTU), newRecord(sa)}, nil
 }
 
 func newRecord(sa sadb.SA) record {
-	r := record{sa: sa, fingerprint: sa.Key.Fingerprint()}
+	r := record{sa: sa, fingerprint: sa.Key.Fingerprint(), since: time.Now().UnixNano()}
 	clear(sa.Key)
 	r.sa.Key = nil
 	return r
@@ -156,6 +159,7 @@ func (out *outboundSA) publish(slow SlowPath) {
 	out.touched = false
 	out.Publish()
 	out.report(&out.Counters, slow)
+	out.look(out.pair, out.LastUsed, slow)
 }
 
 // refuse counts a drop that is not esp's own.

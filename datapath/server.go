@@ -109,7 +109,7 @@ func (s *Server) addOutbound(sa sadb.SA) error {
 	if sa.Pair.Worker() >= len(s.Group.Workers) {
 		return fmt.Errorf("sa %v: its pair %v names no worker of this data path (%d workers)", sa.SPI, sa.Pair, len(s.Group.Workers))
 	}
-	out, err := newOutboundSA(sa)
+	out, err := newOutboundSA(sa, s.in[sa.Pair.Slot()])
 	if err != nil {
 		return err
 	}

@@ -89,6 +89,8 @@ type SA struct {
 	Soft, Hard Lifetime      // soft expiry asks for a rekey, hard expiry deletes
 	Idle       time.Duration // no packet either way for that long expires the pair, 0 never
 
+	Silence time.Duration // outbound: packets leave and nothing authentic came back for that long: report it, 0 never
+
 	Mode    Mode
 	DF      DFPolicy
 	FixDSCP bool   // the outer header carries DSCP instead of the inner packet's

@@ -38,7 +38,10 @@ type control struct {
 	hello  keysock.Hello // of the data path that client leads to
 	ledger ledger
 
-	requests chan func() // from the API
+	names     names // of peers
+	resolving bool
+
+	requests chan func() // from the API and the resolver
 }
 
 // callTimeout bounds one request to the data path, which does them in
@@ -67,6 +70,7 @@ func joinControl(ctx context.Context, p *process) error {
 		conf:     conf,
 		requests: make(chan func()),
 		ledger:   newLedger(),
+		names:    names{},
 	}
 	reloads := newReloads(p)
 	c.reload = reloads.ask
@@ -86,6 +90,9 @@ func (c *control) run(ctx context.Context, messages <-chan *supervise.Message, r
 	defer deadline.Stop()
 	survey := time.NewTicker(surveyInterval)
 	defer survey.Stop()
+	lookUps := time.NewTicker(resolveEvery)
+	defer lookUps.Stop()
+	c.resolve(ctx)
 	for {
 		c.arm(deadline)
 		select {
@@ -99,6 +106,7 @@ func (c *control) run(ctx context.Context, messages <-chan *supervise.Message, r
 			if err := c.supervised(m, reloads); err != nil {
 				return err
 			}
+			c.resolve(ctx)
 		case m, ok := <-c.reports():
 			if !ok {
 				c.lost()
@@ -111,6 +119,8 @@ func (c *control) run(ctx context.Context, messages <-chan *supervise.Message, r
 			do()
 		case <-survey.C:
 			c.survey()
+		case <-lookUps.C:
+			c.resolve(ctx)
 		case <-deadline.C:
 			c.step(session.Tick{})
 		}
@@ -151,7 +161,7 @@ func (c *control) supervised(m *supervise.Message, reloads *reloads) error {
 		}
 		c.conf = conf
 		c.log.Info("configuration", "summary", conf.Summary())
-		c.step(session.ConfigChanged{Connections: conf.Connections})
+		c.step(session.ConfigChanged{Connections: c.names.expand(conf.Connections)})
 	}
 	return nil
 }
@@ -190,6 +200,8 @@ func (c *control) reported(m keysock.Message) error {
 		c.step(session.Acquire{Policy: m.Policy, Flow: m.Flow})
 	case keysock.Expire:
 		c.step(session.Expire{Pair: m.Pair, Hard: m.Hard, Cause: m.Cause})
+	case keysock.Silence:
+		c.step(session.Silence{Pair: m.Pair, LastIn: m.LastIn})
 	case keysock.UnknownSPI:
 		c.step(session.UnknownSPI{SPI: m.SPI, Local: m.Local, Remote: m.Remote, Packets: m.Packets})
 	}
@@ -208,7 +220,7 @@ func (c *control) greet(h keysock.Hello) error {
 		c.spis = sadb.NewAllocator(h.Workers, rand.Reader)
 		c.engine = ike.New(ike.Config{Rand: rand.Reader, SPIs: c.spis, Trace: c.log.Enabled(context.Background(), slog.LevelDebug)})
 		c.adopt()
-		c.step(session.ConfigChanged{Connections: c.conf.Connections})
+		c.step(session.ConfigChanged{Connections: c.names.expand(c.conf.Connections)})
 	} else {
 		c.restore()
 	}

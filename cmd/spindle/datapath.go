@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/klauspost/cpuid/v2"
 	"github.com/spf13/cobra"
@@ -196,6 +197,7 @@ func (d *dataPath) forward(ctx context.Context) error {
 	start(func() error { return d.routes.Run(ctx) })
 	start(func() error { return d.followKernel(ctx) })
 	start(func() error { return d.report(ctx) })
+	start(func() error { return d.sweep(ctx) })
 	go d.kernel.ReadHost(d.group)                    // until the device is closed
 	go d.sockets.Receive(d.kernel.Punt, d.intoGroup) // until they are closed
 	<-ctx.Done()
@@ -244,6 +246,20 @@ func (d *dataPath) followKernel(ctx context.Context) error {
 		}
 		if err := errors.Join(d.steer.SetLocalAddrs(table.LocalAddrs()), d.server.Refresh()); err != nil {
 			d.log.Warn("follow the host's addresses and routes", "error", err)
+		}
+	}
+}
+
+// sweep looks for idle SAs.
+func (d *dataPath) sweep(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-tick.C:
+			d.server.SweepIdle(now, d.kernel.Report)
 		}
 	}
 }

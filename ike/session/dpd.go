@@ -111,3 +111,12 @@ func (m DPDMode) String() string {
 func (d DPD) Schedule() Schedule {
 	return Schedule{First: d.Retry, Limit: d.Retry, Tries: d.Tries}
 }
+
+// Watch is how long the data path is to wait for authentic packets of a peer that
+// is sent to, before it says so; 0 when nobody wants to know (D3).
+func (d DPD) Watch() time.Duration {
+	if d.Mode == DPDOnDemand {
+		return d.Interval
+	}
+	return 0
+}

@@ -111,7 +111,7 @@ func (s *SA) half(c *child, soft sadb.Lifetime) sadb.SA {
 	return sadb.SA{
 		ESN: c.suite.ESN, ReplayWindow: c.conf.ReplayWindow,
 		Suite: c.suite.Suite(),
-		Soft:  soft, Hard: c.conf.Lifetime, Idle: c.conf.Idle,
+		Soft:  soft, Hard: c.conf.Lifetime, Idle: c.conf.Idle, Silence: s.conn.DPD.Watch(),
 		Mode: sadb.Tunnel, DF: c.conf.DF,
 		Local: s.local, Remote: s.remote, Encap: c.encap,
 		LocalTS: c.localTS, RemoteTS: c.remoteTS,
@@ -276,4 +276,12 @@ func (s *SA) expireChild(now time.Time, c *child, cause string) {
 	c.softAt, c.hardAt = time.Time{}, time.Time{}
 	c.lingerUntil = now.Add(lingerTime)
 	s.push(now, task{kind: taskDeleteChild, child: c})
+	if cause == "idle" && s.conn.IdleIKE && !s.holdsOther(c) {
+		s.push(now, task{kind: taskDeleteIKE})
+	}
+}
+
+// holdsOther reports whether the IKE SA has another child SA than this one.
+func (s *SA) holdsOther(besides *child) bool {
+	return s.find(func(c *child) bool { return c != besides && c.state < childDeleting }) != nil
 }

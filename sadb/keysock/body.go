@@ -126,6 +126,11 @@ func (m Expire) append(w *cryptobyte.Builder) {
 	appendText(w, m.Cause)
 }
 
+func (m Silence) append(w *cryptobyte.Builder) {
+	w.AddUint32(uint32(m.Pair))
+	appendTime(w, m.LastIn)
+}
+
 func (m UnknownSPI) append(w *cryptobyte.Builder) {
 	w.AddUint32(uint32(m.SPI))
 	appendAddrPort(w, m.Local)
@@ -158,6 +163,7 @@ func appendSA(w *cryptobyte.Builder, sa *sadb.SA, key bool) {
 	appendLifetime(w, sa.Soft)
 	appendLifetime(w, sa.Hard)
 	appendDuration(w, sa.Idle)
+	appendDuration(w, sa.Silence)
 	w.AddUint8(uint8(sa.Mode))
 	w.AddUint8(uint8(sa.DF))
 	appendBool(w, sa.FixDSCP)
@@ -193,6 +199,7 @@ func (r *reader) sa(key bool) sadb.SA {
 	sa.Soft = r.lifetime("soft lifetime")
 	sa.Hard = r.lifetime("hard lifetime")
 	sa.Idle = r.duration("idle")
+	sa.Silence = r.duration("silence")
 	sa.Mode = sadb.Mode(r.enum("mode", uint8(sadb.Transport)))
 	sa.DF = sadb.DFPolicy(r.enum("DF", uint8(sadb.DFClear)))
 	sa.FixDSCP = r.bool("fixed DSCP")

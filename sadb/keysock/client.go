@@ -172,7 +172,7 @@ func (c *Client) dispatch(seq uint32, m Message) {
 		if pending := c.calls[seq]; pending != nil {
 			pending.answers = append(pending.answers, m)
 		}
-	case Hello, Acquire, Expire, Punt, UnknownSPI:
+	case Hello, Acquire, Expire, Silence, Punt, UnknownSPI:
 		c.events.put(m)
 	}
 }

@@ -88,6 +88,7 @@ const (
 	verbCounters
 	verbAcquire
 	verbExpire
+	verbSilence
 	verbPunt
 	verbUnknownSPI
 	verbs // how many there are, plus one
@@ -95,7 +96,7 @@ const (
 
 var verbNames = [verbs]string{
 	"no verb", "ADD", "UPDATE", "DELETE", "FLUSH", "POLICY_ADD", "POLICY_DELETE", "DUMP", "STATS", "INJECT",
-	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "PUNT", "UNKNOWN_SPI",
+	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "SILENCE", "PUNT", "UNKNOWN_SPI",
 }
 
 func (v verb) String() string {
@@ -120,6 +121,7 @@ func (Usage) verb() verb        { return verbUsage }
 func (Counters) verb() verb     { return verbCounters }
 func (Acquire) verb() verb      { return verbAcquire }
 func (Expire) verb() verb       { return verbExpire }
+func (Silence) verb() verb      { return verbSilence }
 func (Punt) verb() verb         { return verbPunt }
 func (UnknownSPI) verb() verb   { return verbUnknownSPI }
 
@@ -154,6 +156,8 @@ func parseBody(v verb, r *reader) Message {
 		return r.counters()
 	case verbAcquire:
 		return Acquire{r.policyID(), r.flow()}
+	case verbSilence:
+		return Silence{Pair: r.spi("pair"), LastIn: r.time("last in")}
 	case verbExpire:
 		return Expire{r.spi("pair"), r.bool("hard"), r.text("cause")}
 	case verbPunt:

@@ -54,7 +54,7 @@ func drawSA(t *rapid.T) sadb.SA {
 		SPI: sadb.SPI(draw(t, rapid.Uint32())), Direction: sadb.Direction(draw(t, rapid.IntRange(0, 1))),
 		Sequence: draw(t, rapid.Uint64()), ESN: draw(t, rapid.Bool()), ReplayWindow: draw(t, rapid.Uint32()),
 		Suite: draw(t, rapid.String()), Key: draw(t, rapid.SliceOf(rapid.Byte())),
-		Soft: drawLifetime(t), Hard: drawLifetime(t), Idle: time.Duration(draw(t, rapid.Int64())),
+		Soft: drawLifetime(t), Hard: drawLifetime(t), Idle: time.Duration(draw(t, rapid.Int64())), Silence: time.Duration(draw(t, rapid.Int64())),
 		Mode: sadb.Mode(draw(t, rapid.IntRange(0, 1))), DF: sadb.DFPolicy(draw(t, rapid.IntRange(0, 2))),
 		FixDSCP: draw(t, rapid.Bool()), DSCP: draw(t, rapid.Byte()),
 		PathMTU: draw(t, rapid.Uint16()), Local: drawAddrPort(t), Remote: drawAddrPort(t), Encap: draw(t, rapid.Bool()),

@@ -106,7 +106,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.socket.SetWriteDea
 // mayDrop tells the messages that the network can cause without end. Their
 // senders are workers, which never wait.
 func (v verb) mayDrop() bool {
-	return v == verbPunt || v == verbUnknownSPI || v == verbAcquire
+	return v == verbPunt || v == verbUnknownSPI || v == verbAcquire || v == verbSilence
 }
 
 // Send sends one message; seq is 0 for those that are no part of a request. A

@@ -92,6 +92,12 @@ type (
 		Hard  bool
 		Cause string // "time", "bytes", "packets", "sequence", "idle"
 	}
+	// Silence reports a pair whose peer is sent to and was not heard of since
+	// LastIn, zero for never. It comes again every second while that lasts.
+	Silence struct {
+		Pair   sadb.SPI
+		LastIn time.Time
+	}
 	// Punt hands up an IKE datagram, without the non-ESP marker.
 	Punt struct {
 		Local, Remote netip.AddrPort

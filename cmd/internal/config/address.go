@@ -20,7 +20,7 @@ func (d *decoder) address(n ast.Node, what string) (netip.Addr, bool) {
 	case err != nil && strings.Contains(s, "/"):
 		d.refuse(n, "%s: %q is a prefix: write one address", what, s)
 	case err != nil && fqdn(s) && !numeric(s):
-		d.refuse(n, "%s: %q: host names are not supported yet: write the IP address", what, s)
+		d.refuse(n, "%s: %q: a host name is possible only among remote addresses: write the IP address", what, s)
 	case err != nil:
 		d.refuse(n, "%s: %q is not an IP address", what, s)
 	case a.Zone() != "":

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"spindle/ike/session"
 )
@@ -28,6 +29,7 @@ type Config struct {
 	Datapath    Datapath
 	Metrics     netip.AddrPort // zero: none
 	ControlUser string         // "" takes spindle, else nobody
+	Idle        time.Duration  // of children that name none (T1); 0 never
 	Connections []session.Connection
 
 	// Warnings are worth an operator's attention and no reason to refuse.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -41,6 +42,8 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
 		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
 		may("encap", chooseInto(d, &c.ForceEncap, "encap", choice[bool]{"auto", false, false}, choice[bool]{"force", true, false})),
+		may("preferred", func(n ast.Node) { d.preferred(n, &c) }),
+		may("idle_ike", d.boolean(&c.IdleIKE, "idle_ike")),
 		may("invalid_spi_recovery", d.boolean(&c.InvalidSPIRecovery, "invalid_spi_recovery")),
 		may("lifetime", d.duration(&c.Lifetime, "lifetime", time.Second, forever)),
 		must("children", func(n ast.Node) { children = d.children(n) }),
@@ -85,6 +88,11 @@ func (d *decoder) dpd(n ast.Node, into *session.DPD) {
 	)
 }
 
+// preferred: the first of the remote addresses is gone back to.
+func (d *decoder) preferred(n ast.Node, c *session.Connection) {
+	d.object(n, "preferred", must("fail_back", d.duration(&c.FailBack, "fail_back", time.Second, forever)))
+}
+
 func (d *decoder) auth(into *session.Auth) func(ast.Node) {
 	later := func(word string) choice[session.Auth] { return choice[session.Auth]{word, 0, true} }
 	return chooseInto(d, into, "auth",
@@ -125,7 +133,8 @@ func (d *decoder) remote(n ast.Node) peer {
 	return p
 }
 
-// peers reads the addresses of the other side, or any.
+// peers reads the addresses and names of the other side, or any. Names are
+// resolved, again and again, by the control process.
 func (d *decoder) peers(n ast.Node, p *peer) {
 	if s, ok := raw(n); ok {
 		if s != "any" {
@@ -135,24 +144,26 @@ func (d *decoder) peers(n ast.Node, p *peer) {
 		return
 	}
 	d.list(n, "remote addresses", func(n ast.Node) {
-		a, ok := d.address(n, "remote address")
-		if !ok {
-			p.any = true
-			return
-		}
-		for _, b := range p.Addresses {
-			if a == b {
-				d.refuse(n, "remote addresses names %s twice", a)
+		s, ok := raw(n)
+		if name := ok && fqdn(s) && !numeric(s); !name {
+			a, ok := d.address(n, "remote address")
+			if !ok {
+				p.any = true
 				return
 			}
+			p.Addresses = append(p.Addresses, a)
+			s = a.String()
 		}
-		p.Addresses = append(p.Addresses, a)
+		if slices.Contains(p.Hosts, s) {
+			d.refuse(n, "remote addresses names %s twice", s)
+		}
+		p.Hosts = append(p.Hosts, s)
 	})
 }
 
 // idOrAddress takes the address for the identity when there is just one.
 func idOrAddress(e session.Endpoint) session.Identity {
-	if e.ID.IsZero() && len(e.Addresses) == 1 {
+	if e.ID.IsZero() && len(e.Addresses) == 1 && len(e.Hosts) <= 1 {
 		return addressIdentity(e.Addresses[0])
 	}
 	return e.ID

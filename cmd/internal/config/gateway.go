@@ -26,10 +26,23 @@ func (d *decoder) config(n ast.Node, c *Config) {
 		may("fail_closed", d.boolean(&p.FailClosed, "fail_closed")),
 		may("metrics", func(n ast.Node) { d.metrics(n, &c.Metrics) }),
 		may("control_user", func(n ast.Node) { c.ControlUser = d.name(n, "control_user") }),
+		may("idle", d.duration(&c.Idle, "idle", 0, forever)),
 		must("connections", func(n ast.Node) { c.Connections = d.connections(n) }),
 	)
+	c.inheritIdle()
 	if cpus != nil && len(p.CPUs) > 0 && p.Workers > len(p.CPUs) {
 		d.refuse(cpus, "cpus names %s for %d workers: name one each, or write auto", count(len(p.CPUs), "CPU", "CPUs"), p.Workers)
+	}
+}
+
+// inheritIdle gives the gateway's idle time to every child without one (T1).
+func (c *Config) inheritIdle() {
+	for i := range c.Connections {
+		for j := range c.Connections[i].Children {
+			if child := &c.Connections[i].Children[j]; child.Idle == 0 {
+				child.Idle = c.Idle
+			}
+		}
 	}
 }
 

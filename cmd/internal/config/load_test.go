@@ -93,6 +93,7 @@ func TestLoadFull(t *testing.T) {
 		},
 		Remote: session.Endpoint{
 			Addresses: []netip.Addr{address("192.0.2.2"), address("192.0.2.3")},
+			Hosts:     []string{"192.0.2.2", "192.0.2.3"},
 			ID:        session.Identity{Type: session.IDFQDN, Data: []byte("r8.example.net")},
 		},
 		PSK: session.Secret(key), IKE: ike, Start: session.StartNow,

@@ -38,7 +38,7 @@ func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"unknown key", "idle: 120s", "idel: 120s", `F:13:9: unknown key "idel" in a child: did you mean "idle"?`},
 		{"unknown key, no likeness", "inside: [eth2]", "colour: red",
-			`F:2:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user or connections`},
+			`F:2:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user, idle or connections`},
 		{"key twice", "inside: [eth2]", "outside: [eth2]", `F:2:1: "outside" stands twice in the configuration: first at 1:1`},
 		{"key missing", "outside: [eth1]\n", "", `F:1:1: the configuration lacks the key "outside"`},
 		{"key missing in a child", "        remote: [10.8.8.0/24]\n", "", `F:10:9: a child lacks the key "remote"`},
@@ -70,7 +70,7 @@ func TestRefusals(t *testing.T) {
 		{"families of a child", "10.6.6.0/24", "2001:db8::/64", `F:10:9: child "lan": local and remote have no address family in common`},
 		{"families of the ends", "192.0.2.1}", "2001:db8::1}", `F:4:5: local address 2001:db8::1 and remote address 192.0.2.2 are of different families`},
 		{"address", "192.0.2.1}", "192.0.2.256}", `F:5:22: local address: "192.0.2.256" is not an IP address`},
-		{"host name", "[192.0.2.2]", "[r8.example.net]", `F:6:26: remote address: "r8.example.net": host names are not supported yet: write the IP address`},
+		{"host name as local address", "address: 192.0.2.1", "address: r6.example.net", `F:5:22: local address: "r6.example.net": a host name is possible only among remote addresses: write the IP address`},
 		{"multicast", "192.0.2.1}", "224.0.0.1}", `F:5:22: local address: 224.0.0.1 cannot be one end of a tunnel`},
 		{"remote word", "[192.0.2.2]", "everybody", `F:6:25: remote addresses: "everybody": write any or a list like [192.0.2.2]`},
 		{"remote twice", "[192.0.2.2]", "[192.0.2.2, 192.0.2.2]", `F:6:37: remote addresses names 192.0.2.2 twice`},
@@ -133,7 +133,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	expectRefusal(t, text, `F:2:10: inside: "eth/2" cannot be an interface name: 1 to 15 characters, no slash, colon or blank
 F:12:18: child remote: 10.8.8.8/24 has host bits set: did you mean 10.8.8.0/24?
 F:13:15: idle: 120 has no unit: write 120s, or ms, m, h
-F:14:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user or connections`)
+F:14:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user, idle or connections`)
 }
 
 func TestSameSelectors(t *testing.T) {
