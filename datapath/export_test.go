@@ -26,3 +26,6 @@ func (w *Worker) Later(d time.Duration) {
 
 // Leave gives the snapshot back, as before a sleep.
 func (w *Worker) Leave() { w.reader.Leave() }
+
+// Sleep is what a worker without work does.
+func (w *Worker) Sleep() error { return w.sleep() }

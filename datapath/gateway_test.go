@@ -179,6 +179,7 @@ type options struct {
 	frames  int
 	quiet   bool // the slow path keeps nothing
 	local   []netip.Addr
+	wrap    func(*datapath.MemoryQueue) datapath.Queue
 }
 
 func newGateway(t testing.TB, o options) *gateway {
@@ -202,7 +203,9 @@ func newGateway(t testing.TB, o options) *gateway {
 		own, queues := slices.Clone(o.ports), make([]*datapath.MemoryQueue, len(o.ports))
 		for i := range own {
 			queues[i] = datapath.NewMemoryQueue(max(1024, o.frames), 2048)
-			own[i].Queue = queues[i]
+			if own[i].Queue = queues[i]; o.wrap != nil {
+				own[i].Queue = o.wrap(queues[i])
+			}
 		}
 		ports, g.queues = append(ports, own), append(g.queues, queues)
 	}

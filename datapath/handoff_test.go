@@ -2,9 +2,7 @@ package datapath_test
 
 import (
 	"bytes"
-	"context"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -112,51 +110,5 @@ func TestOwnerChangesDuringHandOff(t *testing.T) {
 	}
 	if frames := g.sent(outside); len(frames) != 1 || len(next.opened(t, frames[0][packet.EthernetLen:])) == 0 {
 		t.Errorf("sent %x", frames)
-	}
-}
-
-// What sleeps wakes: for a packet of another worker, of the slow path, and for a
-// new snapshot that packets wait for. Nothing here may need the second that a
-// worker sleeps by itself.
-func TestSleepersWake(t *testing.T) {
-	g := newGateway(t, options{workers: 2})
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 2)
-	for _, w := range g.Group.Workers {
-		go func() { done <- w.Run(ctx, -1) }()
-	}
-	must(t, g.PolicyAdd(tunnelPolicy()))
-	await := func(what string, port, worker int) {
-		t.Helper()
-		start := time.Now()
-		for g.queues[worker][port].Sent(func([]byte) {}) == 0 {
-			if time.Since(start) > 700*time.Millisecond {
-				t.Fatalf("%s: nothing was sent within %v", what, time.Since(start))
-			}
-			time.Sleep(100 * time.Microsecond)
-		}
-	}
-	for round := range 30 {
-		g.Group.FromHost(clearPacket(t, addr("10.6.6.1"), hostB4, 10))
-		time.Sleep(time.Duration(round) * 50 * time.Microsecond)
-		tn := newTunnel(t, 1, round+1, false, false, nil)
-		g.add(tn)
-		await("waiting packet", outside, 1)
-		time.Sleep(time.Duration(round) * 10 * time.Microsecond)
-		g.Group.FromKernel(tn.sealed(t, clearPacket(t, hostB4, hostA4, 10)))
-		await("from the kernel", inside, 1)
-		g.queues[0][inside].Deliver(fromInside(clearPacket(t, hostA4, hostB4, 10)))
-		g.Group.Rouse()
-		await("handed over", outside, 1)
-		must(t, g.Flush())
-		must(t, g.PolicyAdd(tunnelPolicy()))
-	}
-	start := time.Now()
-	stop()
-	for range g.Group.Workers {
-		must(t, <-done)
-	}
-	if d := time.Since(start); d > 500*time.Millisecond {
-		t.Errorf("stopping took %v", d)
 	}
 }
