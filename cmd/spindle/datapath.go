@@ -140,7 +140,11 @@ func openDataPath(log *slog.Logger, settings config.Datapath) (_ *dataPath, err 
 }
 
 func (d *dataPath) openPorts(links []datapath.Link) (err error) {
-	if d.steer, err = bpf.Load(bpf.Options{}); err != nil {
+	pins, err := pinDir(d.settings.FailClosed)
+	if err != nil {
+		return err
+	}
+	if d.steer, err = bpf.Load(bpf.Options{PinDir: pins}); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.steer.Close)
@@ -150,11 +154,18 @@ func (d *dataPath) openPorts(links []datapath.Link) (err error) {
 	if err = d.steer.SetFailClosed(d.settings.FailClosed); err != nil {
 		return err
 	}
+	guarded, err := guard(d.steer, d.settings.Protected)
+	if err != nil {
+		return err
+	}
 	if d.ports, err = datapath.OpenPorts(links, d.steer, bpf.Mode(d.settings.XDP)); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.ports.Close)
 
+	if err = d.steer.Sweep(); err != nil {
+		return err
+	}
 	db := datapath.NewDB()
 	d.kernel = datapath.NewKernel(d.host, d.sockets)
 	if d.group, err = datapath.NewGroup(d.ports.Queues(), db, d.routes, d.kernel); err != nil {
@@ -162,7 +173,7 @@ func (d *dataPath) openPorts(links []datapath.Link) (err error) {
 	}
 	d.closers = append(d.closers, func() error { d.group.Close(); return nil })
 	d.server = &datapath.Server{
-		DB: db, Group: d.group, Steering: d.steer, Host: d.host, Routes: d.routes,
+		DB: db, Group: d.group, Steering: guarded, Host: d.host, Routes: d.routes,
 		Counters: d.otherCounters, SendIKE: d.sockets.SendIKE,
 	}
 	return nil

@@ -47,6 +47,10 @@ type Datapath struct {
 	XDP             string   // auto, native, generic
 	UMEM            string   // auto, pages
 	FailClosed      bool     // protected traffic is dropped while no data path runs
+
+	// Protected is where protected traffic goes, with FailClosed: known before the
+	// control process has said a word.
+	Protected []netip.Prefix
 }
 
 // Load reads and checks the file at path and the secrets it names. The error is

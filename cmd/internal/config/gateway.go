@@ -30,6 +30,9 @@ func (d *decoder) config(n ast.Node, c *Config) {
 		must("connections", func(n ast.Node) { c.Connections = d.connections(n) }),
 	)
 	c.inheritIdle()
+	if p.FailClosed {
+		p.Protected = c.protected()
+	}
 	if cpus != nil && len(p.CPUs) > 0 && p.Workers > len(p.CPUs) {
 		d.refuse(cpus, "cpus names %s for %d workers: name one each, or write auto", count(len(p.CPUs), "CPU", "CPUs"), p.Workers)
 	}
@@ -44,6 +47,19 @@ func (c *Config) inheritIdle() {
 			}
 		}
 	}
+}
+
+// protected are the remote prefixes of all children.
+func (c *Config) protected() (list []netip.Prefix) {
+	for _, conn := range c.Connections {
+		for _, child := range conn.Children {
+			for _, ts := range child.Remote {
+				list = append(list, ts.Prefixes()...)
+			}
+		}
+	}
+	slices.SortFunc(list, netip.Prefix.Compare)
+	return slices.Compact(list)
 }
 
 func word(w string) choice[string] { return choice[string]{w, w, false} }

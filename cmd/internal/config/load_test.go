@@ -17,6 +17,8 @@ import (
 	"spindle/sadb"
 )
 
+var comparePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
 const key = "a shared secret of R6 and R8"
 
 // write puts files into one directory and returns the path of the first.
@@ -129,7 +131,10 @@ func TestLoadFull(t *testing.T) {
 		Outside: []string{"eth1"}, Inside: []string{"eth2", "eth1"}, Workers: 2, CPUs: []int{0, 1},
 		XDP: "native", UMEM: "auto", FailClosed: true,
 	}
-	if diff := cmp.Diff(ports, got.Datapath); diff != "" {
+	for _, p := range []string{"10.8.8.0/24", "10.8.9.1/32", "10.99.0.0/16", "2001:db8:8::/64"} {
+		ports.Protected = append(ports.Protected, netip.MustParsePrefix(p))
+	}
+	if diff := cmp.Diff(ports, got.Datapath, comparePrefixes); diff != "" {
 		t.Errorf("data path (-want +got):\n%s", diff)
 	}
 	if got.ControlUser != "nobody" || got.Metrics != netip.MustParseAddrPort("127.0.0.1:9500") {
