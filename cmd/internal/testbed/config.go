@@ -22,6 +22,7 @@ type Tunnel struct {
 	IKE, ESP          string   // one proposal keyword each
 	Inside            string   // the port; empty: in0
 	CPU               int      // of the worker
+	Gateway           []string // more keys of the gateway
 	Lines             []string // more keys of the connection
 	ChildLines        []string // more keys of the child
 }
@@ -52,7 +53,12 @@ func hosts(addrs ...netip.Addr) (list []netip.Prefix) {
 
 // YAML is the configuration file of the gateway.
 func (t Tunnel) YAML() string {
-	return fmt.Sprintf("outside: [out0]\ninside: [%s]\ncpus: [%d]\nconnections:\n", or(t.Inside, "in0"), t.CPU) + t.Connection()
+	var b strings.Builder
+	fmt.Fprintf(&b, "outside: [out0]\ninside: [%s]\ncpus: [%d]\n", or(t.Inside, "in0"), t.CPU)
+	for _, line := range t.Gateway {
+		fmt.Fprintln(&b, line)
+	}
+	return b.String() + "connections:\n" + t.Connection()
 }
 
 // Connection is the entry of the connection alone, to stand behind others.
