@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"spindle/cmd/internal/api"
 	"spindle/cmd/internal/config"
+	"spindle/cmd/internal/metrics"
 	"spindle/cmd/internal/supervise"
 	"spindle/ike"
 	"spindle/ike/session"
@@ -78,10 +80,29 @@ func joinControl(ctx context.Context, p *process) error {
 	apiCtx, stopAPI := context.WithCancel(context.WithoutCancel(ctx))
 	go func() { apiDone <- api.Serve(apiCtx, listener, &backend{c}, p.log) }()
 	defer func() { stopAPI(); <-apiDone }()
+	c.serveMetrics(apiCtx)
 	if err := p.ready(); err != nil {
 		return err
 	}
 	return c.run(ctx, p.messages, reloads)
+}
+
+// serveMetrics answers Prometheus, if it is configured. A port that is taken stops
+// no tunnel.
+func (c *control) serveMetrics(ctx context.Context) {
+	if !c.conf.Metrics.IsValid() {
+		return
+	}
+	l, err := net.Listen("tcp", c.conf.Metrics.String())
+	if err != nil {
+		c.log.Error("metrics are not served: choose another address for `metrics`", "error", err)
+		return
+	}
+	go func() {
+		if err := metrics.Serve(ctx, l, &backend{c}, c.log); err != nil {
+			c.log.Error("metrics", "error", err)
+		}
+	}()
 }
 
 // run is the loop of the process.

@@ -129,7 +129,6 @@ func (d *decoder) metrics(n ast.Node, into *netip.AddrPort) {
 		return
 	}
 	*into = at
-	d.warn(n, "metrics are not served yet: nothing will listen on %s", at)
 }
 
 // placed is a thing of the file and where it stands, to name both positions
