@@ -377,3 +377,5 @@ func threePorts() []datapath.Port {
 
 // onePort faces both networks.
 func onePort() []datapath.Port { return []datapath.Port{{Name: "eth0", Outside: true, Inside: true}} }
+
+func newTable(r map[netip.Prefix]fib.Adjacency) *fib.Table { return fib.NewTable(r, r6v4, r6v6) }
