@@ -122,6 +122,9 @@ func (g *Gateway) Signal(s syscall.Signal) error { return g.process.Signal(s) }
 // Ended is closed when the gateway has ended, by itself or not.
 func (g *Gateway) Ended() <-chan struct{} { return g.process.Done() }
 
+// ExitError waits for the gateway's end and says how it ended.
+func (g *Gateway) ExitError() error { return g.process.Wait() }
+
 // PID is of one of the gateway's processes: run, datapath or control.
 func (g *Gateway) PID(role string) (int, error) {
 	if role == "run" {
