@@ -200,8 +200,7 @@ func TestWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(path)
-	want := path + ":9:10: metrics are not served yet: nothing will listen on 127.0.0.1:9500\n" +
-		path + ":16:17: psk file " + dir + "/r8.psk is readable by everybody: chmod 600 it"
+	want := path + ":16:17: psk file " + dir + "/r8.psk is readable by everybody: chmod 600 it"
 	if got := c.Warnings.Error(); got != want {
 		t.Errorf("warnings:\n%s\nwant:\n%s", got, want)
 	}
