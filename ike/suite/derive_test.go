@@ -270,3 +270,25 @@ func TestRFC7634Message(t *testing.T) {
 		t.Errorf("%v, window %d, %v", m, w, err)
 	}
 }
+
+// RFC 3686 §6, test vectors 1, 4 and 7: the counter block and the place of the
+// nonce at the end of the key, under a checksum of the test's own.
+func TestRFC3686Vectors(t *testing.T) {
+	for keyword, v := range map[string]struct{ key, nonce, iv, ciphertext string }{
+		"aes128ctr-sha256-x25519": {"ae6852f8121067cc4bf7a5765577f39e", "00000030", "0000000000000000", "e4095d4fb7a7b3792d6175a3261311b8"},
+		"aes192ctr-sha256-x25519": {"16af5b145fc9f579c175f93e3bfb0eed863d06ccfdb78515", "00000048", "36733c147d6d93cb", "4b55384fe259c9c84e7935a003cbe928"},
+		"aes256ctr-sha256-x25519": {"776beff2851db06f4c8a0542c8696f6c6a81af1eec96b4d37fc1d689e6c1c104", "00000060", "db5672c97aa8f0b2", "145ad01dbf824ec7560863dc71e3e0c0"},
+	} {
+		key, integrity := unhex(t, v.key+v.nonce), bytes.Repeat([]byte{7}, 32)
+		opener, err := suite.NewProtector(mustIKE(t, keyword), &suite.IKEKeys{EI: key, ER: key, AI: integrity, AR: integrity}, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := unhex(t, v.iv+v.ciphertext)
+		body = append(body, mac256(integrity, []byte("aad"), body)[:16]...)
+		plaintext, err := opener.Open([]byte("aad"), body)
+		if err != nil || string(plaintext) != "Single block msg" {
+			t.Errorf("%s: %q, %v", keyword, plaintext, err)
+		}
+	}
+}

@@ -7,7 +7,8 @@ import (
 )
 
 // MixPPK are the keys k with a postquantum preshared key in them (RFC 8784 §3);
-// k itself is left as it is, for the AUTH of a peer that goes on without.
+// k itself is left as it is, for the AUTH of a peer that goes on without. Keys
+// that are not mixed are the same memory in both: wipe only what is let go.
 //
 //	SK_d  = prf+ (PPK, SK_d')
 //	SK_pi = prf+ (PPK, SK_pi')

@@ -132,3 +132,25 @@ func TestStripKE(t *testing.T) {
 		t.Errorf("group %v left", list[0].Group)
 	}
 }
+
+// FuzzParseProposal: what is read is written such that it reads the same.
+func FuzzParseProposal(f *testing.F) {
+	for _, s := range []string{"aes256gcm16-prfsha384-ecp384-ke1_mlkem768", "3des-md5-modp1024", "aes128-sha256-esn", "null-sha1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, parse := range []func(string) (suite.Proposal, error){everyWeak.ParseIKE, everyWeak.ParseESP} {
+			p, err := parse(s)
+			if err != nil {
+				continue
+			}
+			if again, err := parse(p.String()); err != nil || again != p {
+				t.Fatalf("%q is %v, then %v, %v", s, p, again, err)
+			}
+			offer := suite.Offer([]suite.Proposal{p}, nil)
+			if chosen, _, err := suite.Select([]suite.Proposal{p}, offer.Proposals); err != nil || chosen != p {
+				t.Fatalf("%v is not found in its own offer: %v", p, err)
+			}
+		}
+	})
+}
