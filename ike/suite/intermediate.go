@@ -14,7 +14,7 @@ import (
 //	IntAuth_i1 = prf(SK_pi1, IntAuth_i1A [| IntAuth_i1P])
 //	IntAuth_i2 = prf(SK_pi2, IntAuth_i1 | IntAuth_i2A [| IntAuth_i2P])
 type IntAuth struct {
-	initiator, responder Secret
+	initiator, responder []byte
 	rounds               int
 }
 

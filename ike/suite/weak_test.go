@@ -54,7 +54,7 @@ func TestWeakNeedsPermission(t *testing.T) {
 }
 
 // The KEYMAT of each suite, as the RFCs give it: RFC 4106 §8.1, RFC 7634 §2,
-// RFC 3686 §5.1, RFC 4543 §6, RFC 4868 §2.1.1, RFC 2403, RFC 2404, RFC 2410.
+// RFC 3686 §5.1, RFC 4543 §5.4, RFC 4868 §2.1.1, RFC 2403, RFC 2404, RFC 2410.
 func TestKeymatLengths(t *testing.T) {
 	want := map[string]int{
 		"aes128gcm16": 20, "aes192gcm12": 28, "aes256gcm8": 36, "chacha20poly1305": 36,

@@ -1,8 +1,11 @@
 // Package wire is the IKE codec: the header, the chain of payloads and every
 // payload of IKEv2 as one Go type (RFC 7296 §3, RFC 7383 §2.5 for SKF), and the
-// envelope of encrypted messages around a [Protector] that it does not know.
+// envelope of encrypted messages around a [Protector] that it does not know,
+// whole or in fragments. What notifications and configuration attributes carry
+// has types of its own (RFC 4478, RFC 4555, RFC 5685, RFC 6290, RFC 7427, RFC 8784).
 //
-// It holds no state, no key and no policy: what a value means is decided above.
+// It holds no key and no policy, and no state but a [Reassembly]'s: what a value
+// means is decided above.
 // All input is taken to be hostile; an error says which payload and which octet.
 // Parsed values alias the bytes they were read from.
 //
