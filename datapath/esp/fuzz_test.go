@@ -34,12 +34,50 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
+// FuzzTransport feeds the plaintext of authentic packets in transport mode, whose
+// headers a NAT could have changed, and checks that what passes is one packet.
+func FuzzTransport(f *testing.F) {
+	for i, c := range headers {
+		f.Add(between(i, 30), append(between(i, 30)[len(between(i, 30))-30:], 0, packet.UDP), c.v6)
+	}
+	f.Fuzz(func(t *testing.T, ip, plain []byte, encap bool) {
+		var h packet.Header
+		if h.ParseIP(ip) != packet.Pass || h.Fragment || len(plain) > 2000 {
+			return
+		}
+		p := newPair(t, "aes128gcm16", transport(h.Version == 6, encap))
+		body := craft(t, &p.sa, 1, plain)
+		whole := append(bytes.Clone(ip[:h.Payload]), body...)
+		h.Length = len(whole)
+		dst := make([]byte, len(whole))
+		n, v := p.in.Open(dst, whole, &h, body, 1)
+		if v != packet.Pass {
+			return
+		}
+		if got, v := packet.Length(dst[:n]); h.Version == 4 && (v != packet.Pass || got != n) {
+			t.Fatalf("passed %d bytes, a packet of %d (%v)", n, got, v)
+		}
+		// What came out can go in again, unless it is what transport mode refuses.
+		sealed := make([]byte, n+p.out.Overhead())
+		if n, v := p.out.Seal(sealed, dst[:n], 1); v == packet.Pass {
+			var oh packet.Header
+			if v := oh.ParseIP(sealed[:n]); v != packet.Pass {
+				t.Fatalf("sealed to a packet that is none: %v %x", v, sealed[:n])
+			}
+		}
+	})
+}
+
 // FuzzSeal checks that whatever Seal takes, Open gives back.
 func FuzzSeal(f *testing.F) {
 	f.Add(inner(false, 62, 0), 200)
 	f.Add(inner(true, 62, 1), 200)
 	f.Fuzz(func(t *testing.T, b []byte, room int) {
-		for _, suite := range []string{"aes256gcm16", "aes128-sha512"} {
+		p := newPair(t, "aes192ctr-sha1", transport(false, true))
+		if n, v := p.out.Seal(make([]byte, len(b)+p.out.Overhead()), b, 1); v == packet.Pass && n != p.out.Sealed(b) {
+			t.Fatalf("transport mode: %d bytes, Sealed says %d", n, p.out.Sealed(b))
+		}
+		for _, suite := range []string{"aes256gcm16", "aes128-sha512", "aes128gcm8", "aes256gmac"} {
 			p := newPair(t, suite)
 			dst := make([]byte, min(max(room, 0), 1<<17))
 			n, v := p.out.Seal(dst, b, 1)
