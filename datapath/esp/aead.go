@@ -57,7 +57,7 @@ func (g *aead) number(seq uint64) { binary.BigEndian.PutUint64(g.nonce[saltLen:]
 
 func (g *aead) seal(esp []byte, seq uint64) {
 	g.number(seq)
-	copy(esp[HeaderLen:], g.nonce[saltLen:])
+	binary.BigEndian.PutUint64(esp[HeaderLen:], seq)
 	body := esp[HeaderLen+aeadIV : len(esp)-g.cipher.Overhead()]
 	g.cipher.Seal(body[:0], g.nonce[:], body, g.bind(seq))
 }

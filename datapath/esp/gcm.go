@@ -3,6 +3,7 @@ package esp
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"encoding/binary"
 	"fmt"
 
 	"spindle/sadb"
@@ -60,7 +61,7 @@ func (g *short) seal(esp []byte, seq uint64) {
 	g.cipher.Seal(body[:0], g.nonce[:], body, g.bind(seq))
 	copy(g.tag[:], body[n:n+len(g.tag)])
 	copy(esp[HeaderLen+aeadIV:], body)
-	copy(esp[HeaderLen:], g.nonce[saltLen:])
+	binary.BigEndian.PutUint64(esp[HeaderLen:], seq)
 	copy(esp[len(esp)-len(g.tag):], g.tag[:])
 }
 

@@ -38,7 +38,7 @@ func newGMAC(s *Suite, sa *sadb.SA) (protector, error) {
 
 func (g *gmac) seal(esp []byte, seq uint64) {
 	binary.BigEndian.PutUint64(g.nonce[saltLen:], seq)
-	copy(esp[HeaderLen:], g.nonce[saltLen:])
+	binary.BigEndian.PutUint64(esp[HeaderLen:], seq)
 	covered := esp[:len(esp)-gmacTag]
 	if !g.esn {
 		g.authenticate(covered)

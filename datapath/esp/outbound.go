@@ -64,7 +64,7 @@ func NewOutbound(sa *sadb.SA) (*Outbound, error) {
 // Rebind moves the tunnel's endpoints. Any goroutine may call it; packets sealed
 // after it returned carry the new header. On an error nothing has changed.
 func (o *Outbound) Rebind(local, remote netip.AddrPort, encap bool) error {
-	t, err := newOuter(local, remote, encap)
+	t, err := newOuter(local, remote, encap, o.style.ttl)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (o *Outbound) Seal(dst, inner []byte, now int64) (int, packet.Verdict) {
 	if o.transport {
 		t.keep(dst[:l.total], inner[:l.at])
 	} else {
-		t.put(dst[:l.total], o.style.of(inner, uint16(o.sequence)))
+		o.cover(t, dst[:l.total], inner)
 	}
 	o.count(n, now)
 	return l.total, packet.Pass
@@ -169,6 +169,9 @@ func (o *Outbound) conceal(l *layout, n, room int) {
 	}
 	l.resize(&o.suite, n)
 }
+
+// nothing is what a dummy packet takes its outer header's fields from.
+var nothing = []byte{0x45, 0, 0, packet.IPv4Len, 0, 0, flagDF >> 8, 0}
 
 // SealDummy writes to dst a packet that carries nothing but size bytes of
 // padding, which its receiver throws away unread (RFC 4303 §2.6), so that an
@@ -189,10 +192,18 @@ func (o *Outbound) SealDummy(dst []byte, size int) (int, packet.Verdict) {
 	}
 	o.sequence++
 	o.protect(dst[l.head:l.total], nil, &l)
-	m := marks{tos: o.style.dscp << 2, ttl: o.style.ttl, id: uint16(o.sequence), label: o.style.label}
-	m.df = o.style.df != sadb.DFClear
-	t.put(dst[:l.total], m)
+	o.cover(t, dst[:l.total], nothing)
 	return l.total, packet.Pass
+}
+
+// cover writes the outer header of a tunnel packet.
+func (o *Outbound) cover(t *outer, b, inner []byte) {
+	s := &o.style
+	if t.version() == 6 {
+		t.put6(b, s.tos(inner), s.flow(inner))
+		return
+	}
+	t.put4(b, s.tos(inner), uint16(o.sequence), s.dontFragment(inner))
 }
 
 // protect writes a whole ESP packet.

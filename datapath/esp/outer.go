@@ -19,9 +19,12 @@ type outer struct {
 	n      int // length of all of it
 	remote netip.Addr
 	local  netip.Addr
+
+	second uint64 // IPv4: the header's second eight bytes, without the checksum
+	sum    uint64 // IPv4: of all 16-bit words that packets do not change
 }
 
-func newOuter(local, remote netip.AddrPort, encap bool) (*outer, error) {
+func newOuter(local, remote netip.AddrPort, encap bool, ttl uint8) (*outer, error) {
 	from, to := local.Addr().Unmap(), remote.Addr().Unmap()
 	if !from.IsValid() || !to.IsValid() || from.Is4() != to.Is4() {
 		return nil, fmt.Errorf("outer header %v to %v: need two addresses of one family", local.Addr(), remote.Addr())
@@ -37,13 +40,17 @@ func newOuter(local, remote netip.AddrPort, encap bool) (*outer, error) {
 	if from.Is4() {
 		t.ip = packet.IPv4Len
 		t.header[0] = 0x45
-		t.header[8], t.header[9] = packet.DefaultTTL, protocol
+		t.header[8], t.header[9] = ttl, protocol
 		copy(t.header[12:], from.AsSlice())
 		copy(t.header[16:], to.AsSlice())
+		t.second = binary.BigEndian.Uint64(t.header[8:])
+		for i := 0; i < packet.IPv4Len; i += 2 {
+			t.sum += uint64(binary.BigEndian.Uint16(t.header[i:]))
+		}
 	} else {
 		t.ip = packet.IPv6Len
 		t.header[0] = 0x60
-		t.header[6], t.header[7] = protocol, packet.DefaultTTL
+		t.header[6], t.header[7] = protocol, ttl
 		copy(t.header[8:], from.AsSlice())
 		copy(t.header[24:], to.AsSlice())
 	}
@@ -95,76 +102,75 @@ func newStyle(sa *sadb.SA) (style, error) {
 	return s, nil
 }
 
-// marks are the fields of an outer header that may differ between packets.
-type marks struct {
-	tos   uint8
-	ttl   uint8
-	df    bool
-	id    uint16
-	label uint32
-}
-
-// of decides the outer header's fields by the inner packet (RFC 4301 §5.1.2). The
-// congestion mark is copied (RFC 6040 §4.1, normal mode), and DSCP with it
-// unless the SA has its own. id numbers IPv4 packets; those with DF set do not
-// need it (RFC 6864).
-func (s *style) of(inner []byte, id uint16) marks {
-	m := marks{tos: packet.TOS(inner), ttl: s.ttl, id: id, label: s.label}
+// tos is the outer traffic class for an inner packet (RFC 4301 §5.1.2). The
+// congestion mark is copied (RFC 6040 §4.1, normal mode), and DSCP with it unless
+// the SA has its own.
+func (s *style) tos(inner []byte) uint8 {
+	tos := packet.TOS(inner)
 	if s.fixed {
-		m.tos = s.dscp<<2 | m.tos&packet.ECNMask
+		tos = s.dscp<<2 | tos&packet.ECNMask
 	}
-	v6 := inner[0]>>4 == 6
-	if s.copyLabel && v6 {
-		m.label = binary.BigEndian.Uint32(inner) & maxLabel
-	}
-	switch s.df {
-	case sadb.DFSet:
-		m.df = true
-	case sadb.DFCopy:
-		// RFC 4301 §8.1. Copying from IPv6 sets it: no router may fragment that either.
-		m.df = v6 || inner[6]&(flagDF>>8) != 0
-	}
-	return m
+	return tos
 }
 
-// put writes the header of a tunnel packet that is complete behind it.
-func (t *outer) put(b []byte, m marks) {
-	copy(b, t.header[:t.n])
-	if t.ip == packet.IPv4Len {
-		b[1] = m.tos
-		binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-		binary.BigEndian.PutUint16(b[4:], m.id)
-		if m.df {
-			binary.BigEndian.PutUint16(b[6:], flagDF)
-		}
-		b[8] = m.ttl
-		packet.SetIPv4Checksum(b)
-	} else {
-		binary.BigEndian.PutUint32(b, 6<<28|uint32(m.tos)<<20|m.label)
-		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-t.ip))
-		b[7] = m.ttl
+// dontFragment decides the outer DF bit (RFC 4301 §8.1). Copying from IPv6 sets
+// it, because no router may fragment that either.
+func (s *style) dontFragment(inner []byte) uint16 {
+	switch {
+	case s.df == sadb.DFSet, s.df == sadb.DFCopy && (inner[0]>>4 == 6 || inner[6]&(flagDF>>8) != 0):
+		return flagDF
 	}
-	t.finishUDP(b, t.ip)
+	return 0
+}
+
+// flow is the outer IPv6 flow label.
+func (s *style) flow(inner []byte) uint32 {
+	if s.copyLabel && inner[0]>>4 == 6 {
+		return binary.BigEndian.Uint32(inner) & maxLabel
+	}
+	return s.label
+}
+
+// put4 writes the IPv4 header of a tunnel packet that is complete behind it. id
+// numbers packets; those with DF set do not need it (RFC 6864). The checksum
+// comes from the sum of what packets do not change: to add up bytes that were
+// stored one by one a moment ago would wait for each of them.
+func (t *outer) put4(b []byte, tos uint8, id, flags uint16) {
+	sum := t.sum + uint64(tos) + uint64(len(b)) + uint64(id) + uint64(flags)
+	sum = sum>>16 + sum&0xffff
+	sum = sum>>16 + sum&0xffff
+	binary.BigEndian.PutUint64(b, 0x45<<56|uint64(tos)<<48|uint64(len(b))<<32|uint64(id)<<16|uint64(flags))
+	binary.BigEndian.PutUint64(b[8:], t.second|uint64(^uint16(sum))<<32)
+	copy(b[16:packet.IPv4Len], t.header[16:packet.IPv4Len])
+	t.putUDP(b, packet.IPv4Len)
+}
+
+// put6 does the same for IPv6.
+func (t *outer) put6(b []byte, tos uint8, label uint32) {
+	binary.BigEndian.PutUint32(b, 6<<28|uint32(tos)<<20|label)
+	binary.BigEndian.PutUint16(b[4:], uint16(len(b)-packet.IPv6Len))
+	copy(b[6:packet.IPv6Len], t.header[6:packet.IPv6Len])
+	t.putUDP(b, packet.IPv6Len)
 }
 
 // keep writes the headers of a transport mode packet that is complete behind
 // them: the packet's own, with ESP or UDP as what follows them.
 func (t *outer) keep(b, headers []byte) {
 	at := copy(b, headers)
-	copy(b[at:], t.header[t.ip:t.n])
 	next := uint8(packet.ESP)
 	if t.encap() > 0 {
 		next = packet.UDP
 	}
 	packet.Restack(b, at, next)
-	t.finishUDP(b, at)
+	t.putUDP(b, at)
 }
 
-// finishUDP completes the UDP header at b[at:], if there is to be one.
-func (t *outer) finishUDP(b []byte, at int) {
+// putUDP writes the UDP header at b[at:], if there is to be one.
+func (t *outer) putUDP(b []byte, at int) {
 	if t.encap() == 0 {
 		return
 	}
+	copy(b[at:], t.header[t.ip:t.n])
 	binary.BigEndian.PutUint16(b[at+4:], uint16(len(b)-at))
 	if b[0]>>4 == 4 {
 		return // RFC 3948 §2.1: the UDP checksum over IPv4 SHOULD be sent as zero
