@@ -31,10 +31,11 @@ var (
 	peerMAC = packet.MAC{2, 0, 0, 0, 0, 4}
 )
 
-// Ports of the gateway under test.
+// Ports of the gateway under test, in the order in which datapath.FindLinks
+// numbers them: outside first.
 const (
-	inPort = iota
-	outPort
+	outPort = iota
+	inPort
 )
 
 // MaxSAs is how many sites there can be: one for each address of peerNet.

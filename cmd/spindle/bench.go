@@ -25,13 +25,15 @@ func benchCommand() *cobra.Command {
 		Long: `Bench measures what the data path does on this machine, checks every run's packets
 and counters, and says what it does not measure.`,
 		Example: `  spindle bench pipeline --size 64 --sas 1
-  spindle bench pipeline --size imix --suite aes256gcm16 -o json`,
+  spindle bench veth --size 64
+  spindle bench crypto --suite aes128gcm16
+  spindle bench compare -o json`,
 		Args: noArguments,
 		RunE: needsCommand,
 	}
 	c.PersistentFlags().StringP("output", "o", "table", "table or json")
 	c.PersistentFlags().String("commit", "", "commit to name in the result (default what the binary was built from)")
-	c.AddCommand(benchPipelineCommand(), benchCryptoCommand(), benchCompareCommand())
+	c.AddCommand(benchPipelineCommand(), benchCryptoCommand(), benchVethCommand(), benchCompareCommand())
 	return c
 }
 
