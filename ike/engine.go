@@ -52,7 +52,8 @@ type Engine struct {
 	logs    bucket // log lines about strangers
 	spis    sources
 
-	recoveries bucket // negotiations that unknown SPIs may start
+	recoveries bucket       // negotiations that unknown SPIs may start
+	addresses  []netip.Addr // of this host's outer ports
 }
 
 // machine is an IKE SA as the engine holds it.
@@ -106,6 +107,8 @@ func (e *Engine) Step(now time.Time, in session.Input) []session.Output {
 		e.silence(now, in)
 	case session.Forget:
 		e.forget(now, in)
+	case session.AddressesChanged:
+		e.readdress(now, in.Addresses)
 	case session.Initiate:
 		e.initiate(now, in)
 	case session.Terminate:
@@ -158,6 +161,15 @@ func (e *Engine) forget(now time.Time, in session.Forget) {
 	}
 }
 
+// readdress lets every IKE SA that can follow a change of our addresses.
+func (e *Engine) readdress(now time.Time, addresses []netip.Addr) {
+	e.addresses = addresses
+	for _, m := range slices.Clone(e.sas) {
+		m.Readdress(now, addresses)
+		e.sync(now, m)
+	}
+}
+
 // shutdown deletes every IKE SA, telling the peers, and the configuration.
 func (e *Engine) shutdown(now time.Time) {
 	for _, m := range slices.Clone(e.sas) {
@@ -182,6 +194,9 @@ func (e *Engine) add(now time.Time, sa *v2.SA) *machine {
 		e.sync(now, m)
 	})
 	e.sas = append(e.sas, m)
+	if e.addresses != nil {
+		m.Readdress(now, e.addresses)
+	}
 	e.bySPI[sa.LocalSPI()] = m
 	e.sync(now, m)
 	return m

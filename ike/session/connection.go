@@ -26,10 +26,17 @@ type Connection struct {
 	FailBack           time.Duration // to the first of the remote addresses, 0 never
 	IdleIKE            bool          // the IKE SA goes with its last child SA when that was idle
 	ForceEncap         bool          // ESP goes in UDP although there is no NAT
+	NATKeepalive       time.Duration // to a peer in front of whom we are behind a NAT (T3), 0 sends none
+	MOBIKE             bool          // addresses may change under a standing IKE SA (RFC 4555)
+	FragmentSize       int           // largest IP packet that carries IKE before it is cut (RFC 7383), 0 takes DefaultFragmentSize
+	Redirect           netip.Addr    // where peers are sent instead of being answered (RFC 5685)
 	Lifetime           time.Duration // of the IKE SA, 0 takes DefaultIKELifetime
 
 	Children []Child
 }
+
+// DefaultFragmentSize passes every path: it is the least MTU of IPv6 (RFC 8200 §5).
+const DefaultFragmentSize = 1280
 
 // Secret is a pre-shared key or password. No format verb, log or encoder ever
 // shows it, whatever struct it is printed with.

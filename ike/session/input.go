@@ -42,6 +42,9 @@ type (
 		Local, Remote netip.AddrPort
 		Packets       uint64
 	}
+	// AddressesChanged lists the addresses by which this host can be reached, on
+	// its ports facing the untrusted network, those to prefer first.
+	AddressesChanged struct{ Addresses []netip.Addr }
 	// Initiate and Terminate are the operator's up and down. An empty Child means all.
 	Initiate  struct{ Conn, Child string }
 	Terminate struct{ Conn, Child string }
@@ -54,14 +57,15 @@ type (
 	Forget struct{ Conn string }
 )
 
-func (Datagram) input()      {}
-func (Tick) input()          {}
-func (Acquire) input()       {}
-func (Expire) input()        {}
-func (Silence) input()       {}
-func (Forget) input()        {}
-func (UnknownSPI) input()    {}
-func (Initiate) input()      {}
-func (Terminate) input()     {}
-func (ConfigChanged) input() {}
-func (Shutdown) input()      {}
+func (Datagram) input()         {}
+func (Tick) input()             {}
+func (Acquire) input()          {}
+func (Expire) input()           {}
+func (Silence) input()          {}
+func (Forget) input()           {}
+func (UnknownSPI) input()       {}
+func (Initiate) input()         {}
+func (Terminate) input()        {}
+func (ConfigChanged) input()    {}
+func (Shutdown) input()         {}
+func (AddressesChanged) input() {}

@@ -3,6 +3,7 @@ package session
 import (
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"spindle/sadb"
 )
@@ -36,6 +37,13 @@ type (
 		Remove bool
 		Policy sadb.Policy
 	}
+	// Keepalive is to be sent to keep a NAT's mapping alive, unless one of the SA
+	// pairs has sent a packet within Quiet (RFC 3948 §4).
+	Keepalive struct {
+		Local, Remote netip.AddrPort
+		Pairs         []sadb.SPI
+		Quiet         time.Duration
+	}
 	// Audit is one line for the operator. What a peer does wrong ends here.
 	Audit struct {
 		Level slog.Level
@@ -44,9 +52,10 @@ type (
 	}
 )
 
-func (Send) output()     {}
-func (AddSA) output()    {}
-func (UpdateSA) output() {}
-func (DeleteSA) output() {}
-func (Policy) output()   {}
-func (Audit) output()    {}
+func (Send) output()      {}
+func (AddSA) output()     {}
+func (UpdateSA) output()  {}
+func (DeleteSA) output()  {}
+func (Policy) output()    {}
+func (Keepalive) output() {}
+func (Audit) output()     {}

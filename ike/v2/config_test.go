@@ -28,6 +28,8 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 		IKE:    list(t, get("ike", "aes128gcm16-prfsha256-x25519"), suite.ParseIKE),
 		Start:  map[string]session.Start{"traffic": session.StartTraffic, "now": session.StartNow, "never": session.StartNever}[get("start", "traffic")],
 	}
+	c.MOBIKE = get("mobike", "no") == "yes"
+	c.NATKeepalive, _ = time.ParseDuration(get("keepalive", "0"))
 	c.Lifetime, _ = time.ParseDuration(get("ikelife", "4h"))
 	life, _ := time.ParseDuration(get("life", "1h"))
 	for i, pair := range strings.Split(get("ts", "10.6.6.6/32=10.8.8.8/32"), ";") {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"spindle/ike/session"
@@ -15,7 +16,7 @@ import (
 type request struct {
 	exchange       wire.ExchangeType
 	id             uint32
-	data           []byte
+	messages       [][]byte // one, or its fragments
 	retransmission session.Retransmission
 	answer         func(now time.Time, m wire.Message)
 	query          bool // asks whether the peer lives: what is not answered is counted
@@ -26,7 +27,7 @@ type request struct {
 // each response until it receives a request whose sequence number is larger".
 type answered struct {
 	digest   [sha256.Size]byte
-	response []byte
+	response [][]byte
 }
 
 // Receive takes a message that carries our SPI. What does not authenticate
@@ -64,6 +65,7 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 	s.answered = answered{digest: sha256.Sum256(d.Data)}
 	s.dpd.Alive(now)
 	s.follow(d)
+	s.quiet(now)
 	s.trace("in", m)
 	if err != nil {
 		s.audit(slog.LevelWarn, "malformed request", slog.String("error", err.Error()))
@@ -98,7 +100,7 @@ func (s *SA) accepts(exchange wire.ExchangeType) bool {
 // can make us send, and it costs no decryption.
 func (s *SA) repeat(d session.Datagram) {
 	if s.answered.response != nil && sha256.Sum256(d.Data) == s.answered.digest {
-		s.env.Out.Put(session.Send{Local: d.Local, Remote: d.Remote, Data: s.answered.response})
+		s.transmitTo(d.Local, d.Remote, s.answered.response)
 	}
 }
 
@@ -119,6 +121,8 @@ func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
 		s.dpd.Answered(now)
 	}
 	s.follow(d)
+	s.quiet(now)
+	s.arrived(now, d)
 	s.trace("in", m)
 	if err != nil {
 		s.fail(now, "malformed response to "+r.exchange.String()+": "+err.Error())
@@ -130,14 +134,24 @@ func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
 // send starts an exchange. The answer comes to the given function.
 func (s *SA) send(now time.Time, exchange wire.ExchangeType, payloads []wire.Payload, answer func(time.Time, wire.Message)) {
 	id := s.nextID
-	data := s.seal(exchange, 0, id, payloads)
-	if data == nil {
+	messages := s.seal(exchange, 0, id, payloads)
+	if messages == nil {
 		return
 	}
 	s.nextID++
-	s.request = &request{exchange: exchange, id: id, data: data, answer: answer}
+	s.request = &request{exchange: exchange, id: id, messages: messages, answer: answer}
 	s.request.retransmission.Start(now, s.schedule())
-	s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: data})
+	s.transmit(messages)
+	s.quiet(now)
+}
+
+// transmit sends a message, or all its fragments, to the peer.
+func (s *SA) transmit(messages [][]byte) { s.transmitTo(s.local, s.remote, messages) }
+
+func (s *SA) transmitTo(local, remote netip.AddrPort, messages [][]byte) {
+	for _, data := range messages {
+		s.env.Out.Put(session.Send{Local: local, Remote: remote, Data: data})
+	}
 }
 
 // sendOnce starts an exchange whose answer does not matter any more.
@@ -145,23 +159,23 @@ func (s *SA) sendOnce(exchange wire.ExchangeType, payloads ...wire.Payload) {
 	if s.protect == nil {
 		return
 	}
-	if data := s.seal(exchange, 0, s.nextID, payloads); data != nil {
+	if messages := s.seal(exchange, 0, s.nextID, payloads); messages != nil {
 		s.nextID++
-		s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: data})
+		s.transmit(messages)
 	}
 }
 
 // respond answers a request, to where it came from (RFC 7296 §2.11).
 func (s *SA) respond(d session.Datagram, m wire.Message, payloads ...wire.Payload) {
-	data := s.seal(m.Header.Exchange, wire.FlagResponse, m.Header.MessageID, payloads)
-	if data == nil {
+	messages := s.seal(m.Header.Exchange, wire.FlagResponse, m.Header.MessageID, payloads)
+	if messages == nil {
 		return
 	}
-	s.answered.response = data
-	s.env.Out.Put(session.Send{Local: d.Local, Remote: d.Remote, Data: data})
+	s.answered.response = messages
+	s.transmitTo(d.Local, d.Remote, messages)
 }
 
-func (s *SA) seal(exchange wire.ExchangeType, flags wire.Flags, id uint32, payloads []wire.Payload) []byte {
+func (s *SA) seal(exchange wire.ExchangeType, flags wire.Flags, id uint32, payloads []wire.Payload) [][]byte {
 	h := s.header(exchange, flags, id)
 	data, err := wire.AppendEncrypted(nil, h, payloads, s.protect)
 	if err != nil {
@@ -169,7 +183,7 @@ func (s *SA) seal(exchange wire.ExchangeType, flags wire.Flags, id uint32, paylo
 		return nil
 	}
 	s.trace("out", wire.Message{Header: h, Payloads: payloads})
-	return data
+	return [][]byte{data}
 }
 
 func (s *SA) header(exchange wire.ExchangeType, flags wire.Flags, id uint32) wire.Header {
@@ -190,7 +204,8 @@ func (s *SA) retransmit(now time.Time) {
 		s.missed()
 	}
 	if again {
-		s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: s.request.data})
+		s.transmit(s.request.messages)
+		s.detour()
 	}
 	if dead {
 		s.fail(now, "peer does not answer "+s.request.exchange.String())

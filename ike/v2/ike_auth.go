@@ -29,7 +29,7 @@ func (s *SA) sendAuth(now time.Time) {
 	if !s.conn.Remote.ID.IsZero() {
 		payloads = append(payloads, wire.IDr{Identity: identity(s.conn.Remote.ID)})
 	}
-	payloads = append(payloads, auth)
+	payloads = append(append(payloads, auth), s.mobikePayloads()...)
 	a, ask, err := s.firstChild()
 	if err != nil {
 		s.internal(err)
@@ -66,6 +66,7 @@ func (s *SA) authAnswered(now time.Time, m wire.Message) {
 	}
 	nonces := [][]byte{s.handshake.nonceI, s.handshake.nonceR}
 	s.asking = nil
+	s.learnMobike(now, m.Payloads)
 	s.establish(now, id.Identity)
 	s.childAnswered(now, a, m, nonces)
 }
@@ -145,6 +146,8 @@ func (s *SA) live(now time.Time, event string) {
 	}
 	s.created, s.softAt, s.hardAt = now, now.Add(soft.Time), now.Add(hard)
 	s.dpd = session.NewLiveness(s.conn.DPD, now)
+	s.quiet(now)
+	s.planProbe(now)
 	s.audit(slog.LevelInfo, event, slog.String("peer_id", s.peerID.String()),
 		slog.String("suite", s.suite.String()), slog.Bool("nat_local", s.natLocal), slog.Bool("nat_remote", s.natRemote),
 		slog.String("spi_i", s.spiI.String()), slog.String("spi_r", s.spiR.String()))
@@ -173,12 +176,13 @@ func (s *SA) answerAuth(now time.Time, d session.Datagram, m wire.Message) {
 		return
 	}
 	nonces := [][]byte{s.handshake.nonceI, s.handshake.nonceR}
+	s.learnMobike(now, m.Payloads)
 	s.establish(now, id.Identity)
 	if _, ok := wire.FindNotify(m.Payloads, wire.NotifyInitialContact); ok {
 		s.env.Host.InitialContact(now, s)
 	}
 	c, payloads := s.grant(now, grant{payloads: m.Payloads, first: true, nonces: nonces})
-	s.respond(d, m, append([]wire.Payload{wire.IDr{Identity: ours}, proof}, payloads...)...)
+	s.respond(d, m, slices.Concat([]wire.Payload{wire.IDr{Identity: ours}, proof}, s.answerAnnounced(), payloads)...)
 	if c != nil {
 		s.switchOver(now, c)
 	}

@@ -85,26 +85,18 @@ func (s *SA) sendInit(now time.Time) {
 	}
 	s.handshake.request = data
 	s.nextID = 1
-	s.request = &request{exchange: wire.ExchangeIKESAInit, data: data}
+	s.request = &request{exchange: wire.ExchangeIKESAInit, messages: [][]byte{data}}
 	s.request.retransmission.Start(now, s.schedule())
-	s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: data})
+	s.transmit(s.request.messages)
 }
 
 // initPayloads are those that both ends send: key exchange, nonce, and the
 // hashes by which the other end sees a NAT (RFC 7296 §2.23).
 func (s *SA) initPayloads(nonce []byte, local, remote netip.AddrPort) []wire.Payload {
-	if s.fakesNAT() {
-		// A hash that cannot match: the peer sees a NAT in front of us.
-		local = netip.AddrPortFrom(local.Addr(), 0)
-	}
-	source := suite.NATDetection(s.spiI, s.spiR, local)
-	destination := suite.NATDetection(s.spiI, s.spiR, remote)
-	return []wire.Payload{
+	return append([]wire.Payload{
 		wire.KE{Group: s.handshake.ke.Group(), Data: s.handshake.ke.Public()},
 		wire.Nonce{Data: nonce},
-		wire.Notify{Type: wire.NotifyNATDetectionSourceIP, Data: source[:]},
-		wire.Notify{Type: wire.NotifyNATDetectionDestinationIP, Data: destination[:]},
-	}
+	}, s.natPayloads(local, remote)...)
 }
 
 // clear writes an IKE_SA_INIT message, which nothing protects yet.
@@ -212,11 +204,7 @@ func (s *SA) initAccepted(now time.Time, d session.Datagram, m wire.Message) {
 	}
 	s.request = nil
 	s.detectNAT(d, m)
-	if s.encap() {
-		// RFC 7296 §2.23: "all subsequent traffic MUST be sent from and to port 4500".
-		s.local = netip.AddrPortFrom(s.local.Addr(), natPort)
-		s.remote = netip.AddrPortFrom(s.remote.Addr(), natPort)
-	}
+	s.float(m)
 	s.sendAuth(now)
 }
 
@@ -284,7 +272,7 @@ func (s *SA) answerInit(now time.Time, d session.Datagram, sa wire.SA) {
 		return
 	}
 	s.handshake.response = data
-	s.answered = answered{digest: sha256.Sum256(d.Data), response: data}
+	s.answered = answered{digest: sha256.Sum256(d.Data), response: [][]byte{data}}
 	s.expectID = 1
 	s.expireAt = now.Add(halfOpenLife)
 	s.move(InitAnswered)

@@ -34,11 +34,11 @@ func (s *SA) answerInformational(now time.Time, d session.Datagram, m wire.Messa
 			s.peerNotifies(now, p)
 		}
 	}
+	answer := s.answerMobike(now, d, m)
 	if len(gone) > 0 {
-		s.respond(d, m, wire.Delete{Protocol: wire.ProtocolESP, SPIs: gone})
-		return
+		answer = append(answer, wire.Delete{Protocol: wire.ProtocolESP, SPIs: gone})
 	}
-	s.respond(d, m)
+	s.respond(d, m, answer...)
 }
 
 // answerDeleteIKE: RFC 7296 §1.4.1, deleting an IKE SA closes its child SAs
@@ -145,7 +145,8 @@ func (s *SA) deleteChild(now time.Time, c *child) {
 func (s *SA) deleteIKE(now time.Time) {
 	s.dropChildren()
 	s.tasks = nil
-	s.softAt, s.hardAt, s.expireAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	s.still()
+	s.expireAt = time.Time{}
 	s.move(Deleting)
 	s.send(now, wire.ExchangeInformational, []wire.Payload{wire.Delete{Protocol: wire.ProtocolIKE}},
 		func(now time.Time, m wire.Message) {

@@ -77,6 +77,11 @@ func (w *world) command(td *datadriven.TestData) {
 		g.cut = td.Cmd == "unplug"
 	case "crash":
 		w.crash(g)
+	case "addresses":
+		g.roams = addrs(w.t, words["are"])
+		w.step(g, session.AddressesChanged{Addresses: g.roams})
+	case "roams":
+		g.roams = addrs(w.t, words["are"])
 	case "nat":
 		w.nat[netip.MustParseAddr(words["inside"])] = netip.MustParseAddr(words["outside"])
 	case "garbage":

@@ -35,7 +35,7 @@ func (s *SA) probe(now time.Time) {
 			return
 		}
 	} else {
-		s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: s.request.data})
+		s.transmit(s.request.messages)
 	}
 	s.request.query = true
 	s.request.retransmission.Start(now, s.dpd.Ask(now, s.request.id))

@@ -2,11 +2,14 @@ package v2
 
 import (
 	"log/slog"
+	"net/netip"
 	"slices"
+	"time"
 
 	"spindle/ike/session"
 	"spindle/ike/suite"
 	"spindle/ike/wire"
+	"spindle/sadb"
 )
 
 const natPort = 4500 // RFC 7296 §2.23
@@ -20,6 +23,20 @@ func (s *SA) detectNAT(d session.Datagram, m wire.Message) {
 	s.natRemote = mismatch(m.Payloads, wire.NotifyNATDetectionSourceIP, source[:])
 	s.natLocal = mismatch(m.Payloads, wire.NotifyNATDetectionDestinationIP, destination[:])
 	s.natFaked = s.fakesNAT()
+}
+
+// natPayloads are the hashes by which the other end sees a NAT.
+func (s *SA) natPayloads(local, remote netip.AddrPort) []wire.Payload {
+	if s.fakesNAT() {
+		// A hash that cannot match: the peer sees a NAT in front of us.
+		local = netip.AddrPortFrom(local.Addr(), 0)
+	}
+	source := suite.NATDetection(s.spiI, s.spiR, local)
+	destination := suite.NATDetection(s.spiI, s.spiR, remote)
+	return []wire.Payload{
+		wire.Notify{Type: wire.NotifyNATDetectionSourceIP, Data: source[:]},
+		wire.Notify{Type: wire.NotifyNATDetectionDestinationIP, Data: destination[:]},
+	}
 }
 
 // fakesNAT tells whether we are to seem behind a NAT, so that ESP goes through
@@ -49,6 +66,18 @@ func mismatch(payloads []wire.Payload, t wire.NotifyType, want []byte) bool {
 // end found a NAT between them.
 func (s *SA) encap() bool { return s.natLocal || s.natRemote || s.natFaked }
 
+// float moves the initiator to port 4500: RFC 7296 §2.23, with a NAT "all
+// subsequent traffic MUST be sent from and to port 4500"; RFC 4555 §3.3, without
+// one too, so that the ports stay when a NAT is met on another path. A peer
+// without hashes knows of no such port.
+func (s *SA) float(m wire.Message) {
+	_, knows := wire.FindNotify(m.Payloads, wire.NotifyNATDetectionSourceIP)
+	if s.encap() || s.conn.MOBIKE && knows {
+		s.local = netip.AddrPortFrom(s.local.Addr(), natPort)
+		s.remote = netip.AddrPortFrom(s.remote.Addr(), natPort)
+	}
+}
+
 // attrs name the IKE SA in the operator's log.
 func (s *SA) attrs() []slog.Attr {
 	var list []slog.Attr
@@ -61,22 +90,56 @@ func (s *SA) attrs() []slog.Attr {
 // follow keeps to where an authenticated peer behind a NAT speaks from:
 // RFC 7296 §2.23, a host not behind a NAT "SHOULD send all packets (including
 // retransmission packets) to the IP address and port from the last valid
-// authenticated packet from the other end".
+// authenticated packet from the other end". With MOBIKE such a host "MUST NOT
+// use these dynamic updates for IKEv2 packets" (RFC 4555 §3.8): the peer says
+// so when it moved.
 func (s *SA) follow(d session.Datagram) {
-	moved := s.remote != d.Remote && s.natRemote && !s.natLocal
 	if s.state == InitAnswered {
 		s.local, s.remote = d.Local, d.Remote
 		return
 	}
-	if !moved {
+	if s.remote == d.Remote || !s.natRemote || s.natLocal || s.mobility.on {
 		return
 	}
 	s.local, s.remote = d.Local, d.Remote
 	s.audit(slog.LevelInfo, "peer moved behind its NAT")
+	s.moveChildren()
+}
+
+// moveChildren gives every child SA the endpoints of the IKE SA.
+func (s *SA) moveChildren() {
 	for _, c := range s.children {
+		c.encap = s.encap()
 		if c.spare != nil {
-			c.spare.Local, c.spare.Remote = s.local, s.remote
+			c.spare.Local, c.spare.Remote, c.spare.Encap = s.local, s.remote, c.encap
 		}
-		s.env.Out.Put(session.UpdateSA{Pair: c.in, Local: s.local, Remote: s.remote, Encap: c.encap})
+		if c.outSet {
+			s.env.Out.Put(session.UpdateSA{Pair: c.in, Local: s.local, Remote: s.remote, Encap: c.encap})
+		}
 	}
+	s.mobility.carried = s.path()
+}
+
+// quiet starts the wait for the next NAT keepalive: something just went out.
+func (s *SA) quiet(now time.Time) {
+	s.keepaliveAt = time.Time{}
+	if s.natLocal && s.state == Established && s.conn.NATKeepalive > 0 {
+		s.keepaliveAt = now.Add(s.conn.NATKeepalive)
+	}
+}
+
+// keepAlive keeps the mapping of a NAT in front of us when the IKE SA was
+// silent (T3). Whether the child SAs were silent too only the data path knows.
+func (s *SA) keepAlive(now time.Time) {
+	if !passed(now, s.keepaliveAt) {
+		return
+	}
+	var pairs []sadb.SPI
+	for _, c := range s.children {
+		if c.outSet {
+			pairs = append(pairs, c.in)
+		}
+	}
+	s.env.Out.Put(session.Keepalive{Local: s.local, Remote: s.remote, Pairs: pairs, Quiet: s.conn.NATKeepalive})
+	s.quiet(now)
 }

@@ -160,8 +160,9 @@ func (s *SA) successor(now time.Time, initiator bool, chosen suite.Proposal, our
 	next := &SA{
 		env: s.env, initiator: initiator, conn: s.conn, peerID: s.peerID,
 		local: s.local, remote: s.remote, natLocal: s.natLocal, natRemote: s.natRemote, natFaked: s.natFaked,
-		spiI: ours, spiR: theirs,
+		mobility: s.mobility, spiI: ours, spiR: theirs,
 	}
+	next.mobility.seen = nil // hashes hold the SPIs
 	if !initiator {
 		next.spiI, next.spiR = theirs, ours
 	}
@@ -185,7 +186,7 @@ func (s *SA) handOver(now time.Time, next *SA) {
 		s.env.Host.Own(c.in, next)
 	}
 	next.retireAt = s.retireAt
-	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
+	s.still()
 	s.move(Replaced)
 	next.move(Established)
 	next.live(now, "IKE SA rekeyed")

@@ -72,6 +72,7 @@ type SA struct {
 	local, remote       netip.AddrPort
 	natLocal, natRemote bool
 	natFaked            bool // by us: ESP goes through UDP as if there were one
+	mobility            mobility
 	spiI, spiR          wire.SPI
 	peerID              session.Identity
 
@@ -97,6 +98,8 @@ type SA struct {
 	hardAt   time.Time // delete
 	expireAt time.Time // half open, closed or replaced for too long
 	retireAt time.Time // delete: the peer opened another at the same moment
+
+	keepaliveAt time.Time // for a NAT in front of us
 }
 
 // State is where the IKE SA stands.
@@ -124,7 +127,7 @@ func (s *SA) Retiring() bool { return !s.retireAt.IsZero() }
 
 // Deadline is when the IKE SA wants a Tick, zero for never.
 func (s *SA) Deadline() time.Time {
-	first := earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt)
+	first := earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt, s.keepaliveAt, s.mobility.probeAt)
 	if s.request != nil {
 		first = earliest(first, s.request.retransmission.Due())
 	}
@@ -157,6 +160,11 @@ func (s *SA) Tick(now time.Time) {
 	if s.state == Established && passed(now, s.dpd.Due()) {
 		s.probe(now)
 	}
+	if passed(now, s.mobility.probeAt) {
+		s.mobility.probeAt = time.Time{}
+		s.push(now, task{kind: taskMapping})
+	}
+	s.keepAlive(now)
 	for _, c := range append([]*child(nil), s.children...) {
 		s.tickChild(now, c)
 	}
@@ -190,7 +198,8 @@ func (s *SA) free(now time.Time) {
 	}
 	s.dropChildren()
 	s.giveUp()
-	s.softAt, s.hardAt, s.expireAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	s.still()
+	s.expireAt = time.Time{}
 	s.wipe()
 	s.move(Dead)
 }
@@ -200,10 +209,16 @@ func (s *SA) free(now time.Time) {
 func (s *SA) close(now time.Time) {
 	s.dropChildren()
 	s.giveUp()
-	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
+	s.still()
 	s.expireAt = now.Add(closedLife)
 	s.wipe()
 	s.move(Closed)
+}
+
+// still stops what an IKE SA does by the clock while it is in use.
+func (s *SA) still() {
+	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
+	s.keepaliveAt, s.mobility.probeAt = time.Time{}, time.Time{}
 }
 
 // wipe overwrites the keys.

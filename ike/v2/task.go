@@ -20,6 +20,10 @@ const (
 	taskDeleteIKE
 	taskInvalidSPI
 	taskAbandon
+	taskUpdateAddresses
+	taskAddresses
+	taskReachable
+	taskMapping
 )
 
 type task struct {
@@ -68,6 +72,14 @@ func (s *SA) start(now time.Time, t task) {
 		s.sendInvalidSPI(now, t.spi)
 	case taskAbandon:
 		s.abandon(now, t.spi)
+	case taskUpdateAddresses:
+		s.updateAddresses(now)
+	case taskAddresses:
+		s.tellAddresses(now)
+	case taskReachable:
+		s.checkReachable(now)
+	case taskMapping:
+		s.askMapping(now)
 	}
 }
 
@@ -125,7 +137,7 @@ func (s *SA) Discard(now time.Time) {
 	if s.request != nil {
 		s.request.answer = func(time.Time, wire.Message) {}
 	}
-	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
+	s.still()
 	s.expireAt = now.Add(replacedLife)
 	s.tasks = []task{{kind: taskDeleteIKE}}
 	s.move(Replaced)

@@ -42,7 +42,8 @@ type gateway struct {
 	engine *ike.Engine
 	spis   *countedSPIs
 	conns  []session.Connection
-	cut    bool // unplugged
+	cut    bool         // unplugged
+	roams  []netip.Addr // where it is now, nil: where it is configured to be
 
 	in, out  map[sadb.SPI]sadb.SA // by pair
 	policies map[sadb.PolicyID]sadb.Policy
@@ -108,9 +109,11 @@ func (w *world) step(g *gateway, in session.Input) {
 		case session.DeleteSA:
 			w.deleteSA(g, o)
 		case session.UpdateSA:
-			w.say(g, "update %s to %v", w.spi(g, o.Pair), o.Remote)
+			w.update(g, o)
 		case session.Policy:
 			w.policy(g, o)
+		case session.Keepalive:
+			w.keepalive(g, o)
 		case session.Audit:
 			if o.Event == "IKE message" {
 				if attr(o, "direction") == "out" {
@@ -178,8 +181,24 @@ func (w *world) inside(a netip.AddrPort) netip.AddrPort {
 	return a
 }
 
+// keepalive is one octet that opens a mapping and reaches nobody's engine. The
+// pairs are what the data path asks about traffic.
+func (w *world) keepalive(g *gateway, o session.Keepalive) {
+	var pairs []string
+	for _, pair := range o.Pairs {
+		pairs = append(pairs, w.spi(g, pair))
+	}
+	w.say(g, "keepalive %v to %v unless %v sent within %v", o.Local, o.Remote, pairs, o.Quiet)
+}
+
 func (w *world) at(a netip.AddrPort) string {
 	for name, g := range w.gateways {
+		if g.roams != nil {
+			if slices.Contains(g.roams, w.inside(a).Addr()) {
+				return name
+			}
+			continue
+		}
 		if slices.ContainsFunc(g.conns, func(c session.Connection) bool {
 			return slices.Contains(c.Local.Addresses, w.inside(a).Addr())
 		}) {
@@ -225,6 +244,21 @@ func (w *world) deleteSA(g *gateway, o session.DeleteSA) {
 	}
 	delete(held, o.Pair)
 	w.say(g, "delete %s SA %s", o.Direction, w.spi(g, o.Pair))
+}
+
+// update moves both halves of a pair.
+func (w *world) update(g *gateway, o session.UpdateSA) {
+	from := ""
+	for _, side := range []map[sadb.SPI]sadb.SA{g.in, g.out} {
+		if sa, ok := side[o.Pair]; ok {
+			if sa.Local != o.Local || sa.Encap != o.Encap {
+				from = fmt.Sprintf(" from %v encap=%v", o.Local, o.Encap)
+			}
+			sa.Local, sa.Remote, sa.Encap = o.Local, o.Remote, o.Encap
+			side[o.Pair] = sa
+		}
+	}
+	w.say(g, "update %s to %v%s", w.spi(g, o.Pair), o.Remote, from)
 }
 
 func (w *world) policy(g *gateway, o session.Policy) {
