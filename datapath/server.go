@@ -39,6 +39,8 @@ type Server struct {
 	Counters func(emit func(keysock.Counters) error) error // of everything but the group
 	SendIKE  func(local, remote netip.AddrPort, message []byte) error
 
+	SendKeepalive func(local, remote netip.AddrPort) error
+
 	mu       sync.Mutex               // the writer's lock: keysock.Serve and Refresh come from two goroutines
 	in       map[int]*inboundSA       // by slot, which is what a new SA takes over
 	out      map[sadb.SPI]*outboundSA // by pair

@@ -155,6 +155,20 @@ func (s *Sockets) SendIKE(local, remote netip.AddrPort, message []byte) error {
 	return err
 }
 
+// SendKeepalive sends the one octet that keeps the mapping of a NAT in front of
+// us, from the port that has it (RFC 3948 §2.3).
+func (s *Sockets) SendKeepalive(local, remote netip.AddrPort) error {
+	i := 1
+	if remote.Addr().Is6() {
+		i += 2
+	}
+	if s.ike[i] == nil {
+		return fmt.Errorf("send to %v: %w", remote, unix.EAFNOSUPPORT)
+	}
+	_, _, err := s.ike[i].WriteMsgUDPAddrPort([]byte{0xff}, sourceAddress(local.Addr()), remote)
+	return err
+}
+
 // sourceAddress is the control message that selects the source address of one
 // datagram (ip(7) IP_PKTINFO, ipv6(7) IPV6_PKTINFO).
 func sourceAddress(local netip.Addr) []byte {

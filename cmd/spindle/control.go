@@ -217,6 +217,8 @@ func (c *control) reported(m keysock.Message) error {
 		return c.greet(m)
 	case keysock.Punt:
 		c.step(session.Datagram{Local: m.Local, Remote: m.Remote, Data: m.Data})
+	case keysock.Addresses:
+		c.step(session.AddressesChanged{Addresses: m.List})
 	case keysock.Acquire:
 		c.step(session.Acquire{Policy: m.Policy, Flow: m.Flow})
 	case keysock.Expire:
@@ -282,6 +284,8 @@ func (c *control) apply(out session.Output) {
 		} else {
 			c.call(keysock.PolicyAdd{Policy: out.Policy})
 		}
+	case session.Keepalive:
+		c.keepalive(keysock.Keepalive{Local: out.Local, Remote: out.Remote, Pairs: out.Pairs, Quiet: out.Quiet})
 	case session.Audit:
 		c.log.LogAttrs(context.Background(), out.Level, out.Event, out.Attrs...)
 	}
@@ -298,6 +302,16 @@ func (c *control) call(m keysock.Message) {
 	if err := c.client.Call(ctx, m); err != nil && !errors.Is(err, keysock.ErrClosed) {
 		c.log.Error("data path", "error", err)
 	}
+}
+
+// keepalive asks for a NAT keepalive. A lost one is made good by the next.
+func (c *control) keepalive(m keysock.Keepalive) {
+	if c.client == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	_ = c.client.Keepalive(ctx, m)
 }
 
 func (c *control) inject(m keysock.Inject) {

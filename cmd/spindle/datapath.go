@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -100,6 +102,7 @@ type dataPath struct {
 	group   *datapath.Group
 	kernel  *datapath.Kernel
 	server  *datapath.Server
+	links   []datapath.Link
 
 	control atomic.Pointer[keysock.Conn] // whoever is the control process now
 	closers []func() error               // in the order of opening
@@ -162,6 +165,7 @@ func (d *dataPath) openPorts(links []datapath.Link) (err error) {
 		return err
 	}
 	d.closers = append(d.closers, d.ports.Close)
+	d.links = links
 
 	if err = d.steer.Sweep(); err != nil {
 		return err
@@ -174,7 +178,7 @@ func (d *dataPath) openPorts(links []datapath.Link) (err error) {
 	d.closers = append(d.closers, func() error { d.group.Close(); return nil })
 	d.server = &datapath.Server{
 		DB: db, Group: d.group, Steering: guarded, Host: d.host, Routes: d.routes,
-		Counters: d.otherCounters, SendIKE: d.sockets.SendIKE,
+		Counters: d.otherCounters, SendIKE: d.sockets.SendIKE, SendKeepalive: d.sockets.SendKeepalive,
 	}
 	return nil
 }
@@ -243,6 +247,7 @@ func (d *dataPath) cpu(n int) int {
 // followKernel keeps the steering program's addresses and the tunnel device in
 // step with the host, and ends when a port is gone.
 func (d *dataPath) followKernel(ctx context.Context) error {
+	var told []netip.Addr
 	for {
 		select {
 		case <-ctx.Done():
@@ -258,7 +263,19 @@ func (d *dataPath) followKernel(ctx context.Context) error {
 		if err := errors.Join(d.steer.SetLocalAddrs(table.LocalAddrs()), d.server.Refresh()); err != nil {
 			d.log.Warn("follow the host's addresses and routes", "error", err)
 		}
+		if now := d.addresses(); !slices.Equal(now, told) && d.kernel.Report(keysock.Addresses{List: now}) {
+			told = now
+		}
 	}
+}
+
+// addresses are what IKE may speak from.
+func (d *dataPath) addresses() []netip.Addr {
+	list, err := datapath.OuterAddresses(d.links)
+	if err != nil {
+		d.log.Warn("follow the host's addresses", "error", err)
+	}
+	return list
 }
 
 // sweep looks for idle SAs.
@@ -293,7 +310,7 @@ func (d *dataPath) report(ctx context.Context) error {
 // serve talks to one control process until it is gone.
 func (d *dataPath) serve(c *keysock.Conn) {
 	hello := keysock.Hello{Workers: len(d.group.Workers), Crypto: cryptoFeatures(), XDP: strings.Join(d.ports.Modes, "\n"), Policies: d.server.Policies()}
-	if err := c.Send(0, hello); err != nil {
+	if err := errors.Join(c.Send(0, hello), c.Send(0, keysock.Addresses{List: d.addresses()})); err != nil {
 		c.Close()
 		return
 	}

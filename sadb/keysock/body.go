@@ -50,6 +50,37 @@ func (m Inject) append(w *cryptobyte.Builder) {
 
 func (m Punt) append(w *cryptobyte.Builder) { Inject(m).append(w) }
 
+func (m Keepalive) append(w *cryptobyte.Builder) {
+	appendAddrPort(w, m.Local)
+	appendAddrPort(w, m.Remote)
+	appendDuration(w, m.Quiet)
+	w.AddUint16LengthPrefixed(func(w *cryptobyte.Builder) {
+		for _, pair := range m.Pairs {
+			w.AddUint32(uint32(pair))
+		}
+	})
+}
+
+func (r *reader) keepalive() Keepalive {
+	m := Keepalive{Local: r.addrPort("local"), Remote: r.addrPort("remote"), Quiet: r.duration("quiet")}
+	r.list("pairs", func(r *reader) { m.Pairs = append(m.Pairs, r.spi("pair")) })
+	return m
+}
+
+func (m Addresses) append(w *cryptobyte.Builder) {
+	w.AddUint16LengthPrefixed(func(w *cryptobyte.Builder) {
+		for _, a := range m.List {
+			appendAddr(w, a)
+		}
+	})
+}
+
+func (r *reader) addresses() Addresses {
+	var m Addresses
+	r.list("addresses", func(r *reader) { m.List = append(m.List, r.addr("address")) })
+	return m
+}
+
 func (m Hello) append(w *cryptobyte.Builder) {
 	if m.Workers < 0 || m.Workers > math.MaxUint8 {
 		w.SetError(errors.New("workers do not fit"))

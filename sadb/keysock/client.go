@@ -45,7 +45,7 @@ func NewClient(c *Conn) *Client {
 // Close closes the connection; calls under way fail with ErrClosed.
 func (c *Client) Close() error { return c.conn.Close() }
 
-// Events gives what the data path reports on its own: Hello, Acquire, Expire,
+// Events gives what the data path reports on its own: Hello, Addresses, Acquire, Expire,
 // Punt and UnknownSPI. It is closed when the data path is gone. A reader that
 // is too slow loses the ones that the network can cause, never Hello or Expire.
 func (c *Client) Events() <-chan Message { return c.events.out }
@@ -86,6 +86,9 @@ func collect[T Message](answers []Message, err error) ([]T, error) {
 
 // Inject sends an IKE datagram. Nobody answers it.
 func (c *Client) Inject(ctx context.Context, m Inject) error { return c.send(ctx, 0, m) }
+
+// Keepalive sends a NAT keepalive where one is needed. Nobody answers it.
+func (c *Client) Keepalive(ctx context.Context, m Keepalive) error { return c.send(ctx, 0, m) }
 
 func (c *Client) exchange(ctx context.Context, m Message) ([]Message, error) {
 	seq, pending, err := c.register()
@@ -172,7 +175,7 @@ func (c *Client) dispatch(seq uint32, m Message) {
 		if pending := c.calls[seq]; pending != nil {
 			pending.answers = append(pending.answers, m)
 		}
-	case Hello, Acquire, Expire, Silence, Punt, UnknownSPI:
+	case Hello, Addresses, Acquire, Expire, Silence, Punt, UnknownSPI:
 		c.events.put(m)
 	}
 }

@@ -39,6 +39,9 @@ func (g *gateway) PolicyAdd(sadb.Policy) error         { return nil }
 func (g *gateway) PolicyDelete(id sadb.PolicyID) error { return fmt.Errorf("no policy %d", id) }
 func (g *gateway) Flush() error                        { g.sas = nil; return nil }
 func (g *gateway) Inject(m keysock.Inject)             { g.injected = append(g.injected, string(m.Data)) }
+func (g *gateway) Keepalive(m keysock.Keepalive) {
+	g.injected = append(g.injected, "keepalive to "+m.Remote.String())
+}
 func (g *gateway) Stats(f func(keysock.Counters) error) error {
 	return f(keysock.Counters{Source: "worker0", Names: []string{"forwarded"}, Values: []uint64{uint64(len(g.injected))}})
 }

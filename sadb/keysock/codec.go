@@ -91,12 +91,14 @@ const (
 	verbSilence
 	verbPunt
 	verbUnknownSPI
+	verbKeepalive
+	verbAddresses
 	verbs // how many there are, plus one
 )
 
 var verbNames = [verbs]string{
 	"no verb", "ADD", "UPDATE", "DELETE", "FLUSH", "POLICY_ADD", "POLICY_DELETE", "DUMP", "STATS", "INJECT",
-	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "SILENCE", "PUNT", "UNKNOWN_SPI",
+	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "SILENCE", "PUNT", "UNKNOWN_SPI", "KEEPALIVE", "ADDRESSES",
 }
 
 func (v verb) String() string {
@@ -115,6 +117,8 @@ func (PolicyDelete) verb() verb { return verbPolicyDelete }
 func (Dump) verb() verb         { return verbDump }
 func (Stats) verb() verb        { return verbStats }
 func (Inject) verb() verb       { return verbInject }
+func (Keepalive) verb() verb    { return verbKeepalive }
+func (Addresses) verb() verb    { return verbAddresses }
 func (Hello) verb() verb        { return verbHello }
 func (Ack) verb() verb          { return verbAck }
 func (Usage) verb() verb        { return verbUsage }
@@ -146,6 +150,10 @@ func parseBody(v verb, r *reader) Message {
 		return Stats{}
 	case verbInject:
 		return Inject{r.addrPort("local"), r.addrPort("remote"), r.bytes("data")}
+	case verbKeepalive:
+		return r.keepalive()
+	case verbAddresses:
+		return r.addresses()
 	case verbHello:
 		return r.hello()
 	case verbAck:

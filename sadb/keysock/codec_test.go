@@ -125,6 +125,15 @@ var messages = []func(*rapid.T) keysock.Message{
 		return keysock.Inject{Local: drawAddrPort(t), Remote: drawAddrPort(t), Data: draw(t, rapid.SliceOf(rapid.Byte()))}
 	},
 	func(t *rapid.T) keysock.Message {
+		return keysock.Keepalive{
+			Local: drawAddrPort(t), Remote: drawAddrPort(t), Quiet: time.Duration(draw(t, rapid.Int64())),
+			Pairs: draw(t, rapid.SliceOfN(rapid.Map(rapid.Uint32(), func(spi uint32) sadb.SPI { return sadb.SPI(spi) }), 1, 9)),
+		}
+	},
+	func(t *rapid.T) keysock.Message {
+		return keysock.Addresses{List: draw(t, rapid.SliceOfN(rapid.Custom(drawAddr), 1, 5))}
+	},
+	func(t *rapid.T) keysock.Message {
 		return keysock.Hello{
 			Workers: draw(t, rapid.IntRange(0, 255)), Crypto: draw(t, rapid.String()), XDP: draw(t, rapid.String()),
 			Policies: draw(t, rapid.SliceOfN(rapid.Map(rapid.Uint32(), func(id uint32) sadb.PolicyID { return sadb.PolicyID(id) }), 1, 9)),

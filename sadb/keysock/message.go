@@ -54,6 +54,14 @@ type Inject struct {
 	Data          []byte
 }
 
+// Keepalive sends a NAT keepalive (RFC 3948 §2.3) unless one of the SA pairs sent
+// a packet within Quiet. It has no Ack.
+type Keepalive struct {
+	Local, Remote netip.AddrPort
+	Quiet         time.Duration
+	Pairs         []sadb.SPI
+}
+
 // Data path to control.
 type (
 	// Hello is the first message of a data path to a control process, either of
@@ -98,6 +106,9 @@ type (
 		Pair   sadb.SPI
 		LastIn time.Time
 	}
+	// Addresses are those of this host on its outside ports, in the order of the
+	// configuration. It follows the Hello and every change.
+	Addresses struct{ List []netip.Addr }
 	// Punt hands up an IKE datagram, without the non-ESP marker.
 	Punt struct {
 		Local, Remote netip.AddrPort

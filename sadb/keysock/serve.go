@@ -23,6 +23,8 @@ type Handler interface {
 	Stats(emit func(Counters) error) error
 	// Inject sends an IKE datagram; nobody waits for it.
 	Inject(Inject)
+	// Keepalive sends a NAT keepalive where one is needed; nobody waits for it.
+	Keepalive(Keepalive)
 }
 
 // Serve answers the control process until the socket is closed, and returns
@@ -36,8 +38,7 @@ func Serve(c *Conn, h Handler) error {
 		case err != nil:
 			return err
 		default:
-			if inject, ok := m.(Inject); ok {
-				h.Inject(inject)
+			if told(m, h) {
 				continue
 			}
 			err = answer(c, seq, m, h)
@@ -46,6 +47,20 @@ func Serve(c *Conn, h Handler) error {
 			return err
 		}
 	}
+}
+
+// told has the handler do what has no Ack, and reports whether the message is
+// of that kind.
+func told(m Message, h Handler) bool {
+	switch m := m.(type) {
+	case Inject:
+		h.Inject(m)
+	case Keepalive:
+		h.Keepalive(m)
+	default:
+		return false
+	}
+	return true
 }
 
 // answer has the handler do what the message asks for.

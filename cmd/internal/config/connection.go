@@ -26,7 +26,8 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 	c := session.Connection{
 		Version: 2,
 		IKE:     defaultIKE(),
-		DPD:     session.DPD{Mode: session.DPDOnDemand, Interval: 10 * time.Second, Retry: 2 * time.Second, Tries: 5},
+		MOBIKE:  true, NATKeepalive: 20 * time.Second, FragmentSize: session.DefaultFragmentSize,
+		DPD: session.DPD{Mode: session.DPDOnDemand, Interval: 10 * time.Second, Retry: 2 * time.Second, Tries: 5},
 	}
 	var local, remote peer
 	var children []placed[session.Child]
@@ -42,6 +43,10 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
 		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
 		may("encap", chooseInto(d, &c.ForceEncap, "encap", choice[bool]{"auto", false, false}, choice[bool]{"force", true, false})),
+		may("mobike", d.boolean(&c.MOBIKE, "mobike")),
+		may("nat_keepalive", d.duration(&c.NATKeepalive, "nat_keepalive", 0, time.Hour)),
+		may("fragment_size", number(d, &c.FragmentSize, "fragment_size", 576, 65535)),
+		may("redirect", func(n ast.Node) { c.Redirect, _ = d.address(n, "redirect") }),
 		may("preferred", func(n ast.Node) { d.preferred(n, &c) }),
 		may("idle_ike", d.boolean(&c.IdleIKE, "idle_ike")),
 		may("invalid_spi_recovery", d.boolean(&c.InvalidSPIRecovery, "invalid_spi_recovery")),

@@ -99,7 +99,8 @@ func TestLoadFull(t *testing.T) {
 			ID:        session.Identity{Type: session.IDFQDN, Data: []byte("r8.example.net")},
 		},
 		PSK: session.Secret(key), IKE: ike, Start: session.StartNow,
-		DPD:        session.DPD{Mode: session.DPDPeriodic, Interval: 20 * time.Second, Retry: 3 * time.Second, Tries: 4},
+		DPD:          session.DPD{Mode: session.DPDPeriodic, Interval: 20 * time.Second, Retry: 3 * time.Second, Tries: 4},
+		NATKeepalive: 30 * time.Second, FragmentSize: 1400, Redirect: address("192.0.2.9"),
 		ForceEncap: true, InvalidSPIRecovery: true, Lifetime: 4 * time.Hour,
 		Children: []session.Child{{
 			Name: "lan", Local: selectors("10.6.6.6/32", "2001:db8:6::/64"), Remote: selectors("10.8.8.0/24", "2001:db8:8::/64"),
@@ -111,6 +112,7 @@ func TestLoadFull(t *testing.T) {
 		}},
 	}, {
 		Name: "roadwarriors", Version: 2,
+		MOBIKE: true, NATKeepalive: 20 * time.Second, FragmentSize: 1280,
 		Local:  session.Endpoint{ID: session.Identity{Type: session.IDRFC822, Data: []byte("gw@example.net")}},
 		Remote: session.Endpoint{ID: session.Identity{Type: session.IDKeyID, Data: []byte("laptops")}},
 		PSK:    session.Secret("  spaces stay  "), IKE: ike, Start: session.StartNever,
