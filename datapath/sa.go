@@ -86,6 +86,15 @@ func (r *record) usage(u esp.Usage) keysock.Usage {
 	return usage
 }
 
+// usage is that of an inbound SA, with what its replay window saw.
+func (in *inboundSA) usage() keysock.Usage {
+	u := in.held.usage(in.Usage())
+	if r := in.Reordering(); r != (esp.Reordering{}) {
+		u.Late, u.Left = r.Late[:], r.Left[:]
+	}
+	return u
+}
+
 // sequenceSoft is when an outbound SA with 32-bit sequence numbers asks for its
 // successor.
 const sequenceSoft = 1 << 31

@@ -216,7 +216,7 @@ func (s *Server) Dump(emit func(keysock.Usage) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, in := range s.in {
-		if err := emit(in.held.usage(in.Usage())); err != nil {
+		if err := emit(in.usage()); err != nil {
 			return err
 		}
 	}

@@ -110,6 +110,21 @@ func (m Usage) append(w *cryptobyte.Builder) {
 	w.AddUint64(m.Bytes)
 	w.AddUint64(m.Drops)
 	appendTime(w, m.LastUsed)
+	appendHistogram(w, m.Late)
+	appendHistogram(w, m.Left)
+}
+
+func appendHistogram(w *cryptobyte.Builder, buckets []uint64) {
+	w.AddUint16LengthPrefixed(func(w *cryptobyte.Builder) {
+		for _, n := range buckets {
+			w.AddUint64(n)
+		}
+	})
+}
+
+func (r *reader) histogram(field string) (buckets []uint64) {
+	r.list(field, func(r *reader) { buckets = append(buckets, r.uint64(field)) })
+	return buckets
 }
 
 func (r *reader) usage() Usage {
@@ -120,6 +135,8 @@ func (r *reader) usage() Usage {
 		Bytes:          r.uint64("bytes"),
 		Drops:          r.uint64("drops"),
 		LastUsed:       r.time("last used"),
+		Late:           r.histogram("late packets"),
+		Left:           r.histogram("packets left of the window"),
 	}
 }
 

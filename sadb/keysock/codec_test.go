@@ -66,10 +66,19 @@ func drawSA(t *rapid.T) sadb.SA {
 	}
 }
 
+// drawHistogram has buckets or is nil: an empty one comes back as nil.
+func drawHistogram(t *rapid.T) []uint64 {
+	if buckets := draw(t, rapid.SliceOfN(rapid.Uint64(), 0, 18)); len(buckets) > 0 {
+		return buckets
+	}
+	return nil
+}
+
 func drawUsage(t *rapid.T) keysock.Usage {
 	u := keysock.Usage{
 		SA: drawSA(t), KeyFingerprint: draw(t, rapid.String()),
 		Packets: draw(t, rapid.Uint64()), Bytes: draw(t, rapid.Uint64()), Drops: draw(t, rapid.Uint64()),
+		Late: drawHistogram(t), Left: drawHistogram(t),
 	}
 	if draw(t, rapid.Bool()) {
 		u.LastUsed = time.Unix(0, draw(t, rapid.Int64Min(1)))

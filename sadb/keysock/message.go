@@ -82,6 +82,12 @@ type (
 		Packets, Bytes uint64
 		Drops          uint64 // packets of this SA that ended in any drop verdict
 		LastUsed       time.Time
+		// Late and Left say how far behind the highest sequence number packets of an
+		// inbound SA arrived: element i counts those 2^(i-1) to 2^i-1 behind, the last
+		// one all that were farther. Late ones were delivered, left ones had fallen
+		// out of the replay window and were dropped unverified (N1). Empty while every
+		// packet came in order.
+		Late, Left []uint64
 	}
 	// Counters are those of one worker, or of the XDP program ("xdp").
 	Counters struct {
