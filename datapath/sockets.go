@@ -51,7 +51,7 @@ func OpenSockets(mark int) (_ *Sockets, err error) {
 			continue
 		}
 		if errors.Is(err, unix.EADDRINUSE) {
-			return nil, fmt.Errorf("listen on UDP port %d: another IKE daemon holds it, stop that one first", at.port)
+			return nil, fmt.Errorf("listen on UDP port %d: another IKE daemon holds it, stop that one first: %w", at.port, err)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("listen on UDP port %d: %w", at.port, err)

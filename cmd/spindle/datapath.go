@@ -32,7 +32,7 @@ func datapathCommand() *cobra.Command {
 // joinDatapath opens the ports, starts the workers and serves one keysock after
 // the other: a new one comes whenever the control process was started again.
 func joinDatapath(ctx context.Context, p *process) (err error) {
-	d, err := openDataPath(p.log, *p.start.Datapath)
+	d, err := openFreed(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -57,6 +57,26 @@ func joinDatapath(ctx context.Context, p *process) (err error) {
 				d.converse(m)
 			}
 			m.Close()
+		}
+	}
+}
+
+// dying is how long the kernel may take to free what a killed gateway held: its
+// process gives up the lock of the runtime directory before its last descriptor.
+const dying = 3 * time.Second
+
+// openFreed is openDataPath that waits for a killed gateway to be gone.
+func openFreed(ctx context.Context, p *process) (*dataPath, error) {
+	for deadline := time.Now().Add(dying); ; {
+		d, err := openDataPath(p.log, *p.start.Datapath)
+		held := errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EADDRINUSE)
+		if !held || time.Now().After(deadline) {
+			return d, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
