@@ -12,4 +12,15 @@
 // Usage and Reordering may be called by anyone. The package holds no socket, no
 // clock and no table of SAs, and it does not check selectors: that is the
 // worker's, who knows them.
+//
+// What else is the worker's. Outbound, [Outbound.Sealed] is exact about the
+// length that a packet takes on. One that is too long for the port or the path is
+// cut by packet.Fragment into pieces of [Outbound.InnerMTU], each of which is
+// sealed (N2); where the SA says FragmentAfter, or in transport mode, it is sealed
+// into scratch memory and that cut by [Outbound.Fragment]; and one that neither is
+// allowed is answered with packet.PutTooBig and InnerMTU. packet.ClampMSS spares
+// TCP all three. Inbound, [Inbound.Moved] is asked after each Open of an
+// encapsulating SA (N5). ICMP errors go through packet.ParseQuote to the
+// [Outbound.Learn] of the SA that sent to the quoted address under the quoted SPI;
+// [Outbound.SetPathMTU] takes back after some minutes what was learned.
 package esp

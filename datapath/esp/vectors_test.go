@@ -171,6 +171,21 @@ func TestWycheproofHMAC(t *testing.T) {
 	}
 }
 
+// RFC 2202: its messages are packets of which the first eight bytes are SPI and
+// sequence number.
+func TestVectorsOfRFC2202(t *testing.T) {
+	for _, c := range []struct{ suite, key, msg, mac string }{
+		{"null-md5", strings.Repeat("0b", 16), hex.EncodeToString([]byte("Hi There")), "9294727a3638bb1c13f48ef8"},
+		{"null-md5", strings.Repeat("aa", 16), strings.Repeat("dd", 50), "56be34521d144c88dbb8c733"},
+		{"null-sha1", strings.Repeat("0b", 20), hex.EncodeToString([]byte("Hi There")), "b617318655057264e28bc0b6"},
+		{"null-sha1", strings.Repeat("aa", 20), strings.Repeat("dd", 50), "125d7342b9ac11cd91a39af4"},
+	} {
+		msg := unhex(t, c.msg)
+		sa := &sadb.SA{SPI: sadb.SPI(binary.BigEndian.Uint32(msg)), Suite: c.suite, Key: unhex(t, c.key)}
+		openVector(t, sa, append(msg, unhex(t, c.mac)...), 0, unhex(t, c.msg)[8:])
+	}
+}
+
 // RFC 7634 appendix A: the whole ESP packet.
 func TestVectorOfRFC7634(t *testing.T) {
 	sa := &sadb.SA{SPI: 0x01020304, Suite: "chacha20poly1305", Key: append(counting(0x80, 32), 0xa0, 0xa1, 0xa2, 0xa3)}
