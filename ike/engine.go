@@ -22,9 +22,10 @@ import (
 
 // Config is what an engine needs from its surroundings.
 type Config struct {
-	Rand  io.Reader    // unpredictable bytes: crypto/rand.Reader, or a seeded one in tests
-	SPIs  session.SPIs // *sadb.Allocator
-	Trace bool         // one debug Audit for every IKE message in and out
+	Rand        io.Reader      // unpredictable bytes: crypto/rand.Reader, or a seeded one in tests
+	SPIs        session.SPIs   // *sadb.Allocator
+	CrashSecret session.Secret // for RFC 6290: random, kept over restarts, known to nobody else; empty does without
+	Trace       bool           // one debug Audit for every IKE message in and out
 }
 
 // Engine runs every IKE SA of a gateway. It is used by one goroutine.
@@ -86,7 +87,7 @@ func New(cfg Config) *Engine {
 
 		recoveries: bucket{rate: recoveryRate, burst: recoveryBurst},
 	}
-	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, Trace: cfg.Trace}
+	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace}
 	return e
 }
 

@@ -125,22 +125,34 @@ func (e *Engine) otherVersion(now time.Time, d session.Datagram, h wire.Header) 
 func (e *Engine) unknownIKE(now time.Time, d session.Datagram, h wire.Header) {
 	e.stray(now, d, "no IKE SA with these SPIs")
 	if !h.Response() && h.ResponderSPI != 0 && e.answers.take(now) {
-		e.answerClear(d, h, wire.Notify{Type: wire.NotifyInvalidIKESPI})
+		e.answerClear(d, h, append([]wire.Payload{wire.Notify{Type: wire.NotifyInvalidIKESPI}}, e.crashToken(h)...)...)
 	}
 }
 
-// answerClear answers a request with one notification, and keeps nothing of it.
-func (e *Engine) answerClear(d session.Datagram, h wire.Header, n wire.Notify) {
+// crashToken proves to a peer that its IKE SA with us is lost (RFC 6290 §4.2, V9).
+// Nobody gets the token of one that lives, however he turns its SPIs round.
+func (e *Engine) crashToken(h wire.Header) []wire.Payload {
+	if e.bySPI[h.InitiatorSPI] != nil || e.bySPI[h.ResponderSPI] != nil {
+		return nil
+	}
+	if token := e.env.CrashToken(h.InitiatorSPI, h.ResponderSPI); token != nil {
+		return []wire.Payload{token.Notify()}
+	}
+	return nil
+}
+
+// answerClear answers a request with notifications, and keeps nothing of it.
+func (e *Engine) answerClear(d session.Datagram, h wire.Header, notifies ...wire.Payload) {
 	answer := wire.Header{InitiatorSPI: h.InitiatorSPI, ResponderSPI: h.ResponderSPI, Exchange: h.Exchange,
 		Flags: wire.FlagResponse | (^h.Flags & wire.FlagInitiator), MessageID: h.MessageID}
-	data, err := wire.AppendMessage(nil, answer, []wire.Payload{n})
+	data, err := wire.AppendMessage(nil, answer, notifies)
 	if err != nil {
 		e.out.Audit(slog.LevelError, "internal fault", slog.String("error", err.Error()))
 		return
 	}
 	if e.cfg.Trace {
 		e.out.Audit(slog.LevelDebug, "IKE message", slog.String("peer", d.Remote.String()), slog.String("direction", "out"),
-			slog.String("message", wire.Message{Header: answer, Payloads: []wire.Payload{n}}.String()))
+			slog.String("message", wire.Message{Header: answer, Payloads: notifies}.String()))
 	}
 	e.out.Put(session.Send{Local: d.Local, Remote: d.Remote, Data: data})
 }

@@ -241,7 +241,7 @@ func (c *control) greet(h keysock.Hello) error {
 	c.log.Info("data path", "workers", h.Workers, "cpu_crypto", h.Crypto)
 	if c.engine == nil {
 		c.spis = sadb.NewAllocator(h.Workers, rand.Reader)
-		c.engine = ike.New(ike.Config{Rand: rand.Reader, SPIs: c.spis, Trace: c.log.Enabled(context.Background(), slog.LevelDebug)})
+		c.engine = ike.New(ike.Config{Rand: rand.Reader, SPIs: c.spis, CrashSecret: c.conf.CrashSecret, Trace: c.log.Enabled(context.Background(), slog.LevelDebug)})
 		c.adopt()
 		c.step(session.ConfigChanged{Connections: c.names.expand(c.conf.Connections)})
 	} else {

@@ -52,6 +52,9 @@ func runGateway(c *cobra.Command, _ []string) error {
 		return err
 	}
 	defer dir.Close()
+	if cfg.CrashSecret, err = dir.Secret(); err != nil {
+		return err
+	}
 	supervise.LogWarnings(log, cfg)
 
 	ctx, forget := signal.NotifyContext(c.Context(), syscall.SIGTERM, syscall.SIGINT)
@@ -61,9 +64,15 @@ func runGateway(c *cobra.Command, _ []string) error {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	return supervise.Run(ctx, supervise.Options{
-		Dir:      dir,
-		Config:   cfg,
-		Load:     func() (*config.Config, error) { return config.Load(path) },
+		Dir:    dir,
+		Config: cfg,
+		Load: func() (*config.Config, error) {
+			next, err := config.Load(path)
+			if err == nil {
+				next.CrashSecret = cfg.CrashSecret
+			}
+			return next, err
+		},
 		Reload:   hangup,
 		Log:      log,
 		Datapath: logArguments(c, "datapath"),

@@ -110,6 +110,10 @@ func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
 	if r == nil || h.MessageID != r.id || h.Exchange != r.exchange {
 		return
 	}
+	if s.crashed(d) {
+		s.free(now)
+		return
+	}
 	m, err := wire.OpenEncrypted(d.Data, s.protect)
 	if errors.Is(err, wire.ErrUnauthenticated) {
 		s.stray(now, d, err)

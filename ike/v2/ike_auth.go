@@ -30,6 +30,7 @@ func (s *SA) sendAuth(now time.Time) {
 		payloads = append(payloads, wire.IDr{Identity: identity(s.conn.Remote.ID)})
 	}
 	payloads = append(append(payloads, auth), s.mobikePayloads()...)
+	payloads = append(payloads, s.crashToken()...)
 	a, ask, err := s.firstChild()
 	if err != nil {
 		s.internal(err)
@@ -67,6 +68,7 @@ func (s *SA) authAnswered(now time.Time, m wire.Message) {
 	nonces := [][]byte{s.handshake.nonceI, s.handshake.nonceR}
 	s.asking = nil
 	s.learnMobike(now, m.Payloads)
+	s.learnCrashToken(m.Payloads)
 	s.establish(now, id.Identity)
 	s.childAnswered(now, a, m, nonces)
 }
@@ -177,12 +179,13 @@ func (s *SA) answerAuth(now time.Time, d session.Datagram, m wire.Message) {
 	}
 	nonces := [][]byte{s.handshake.nonceI, s.handshake.nonceR}
 	s.learnMobike(now, m.Payloads)
+	s.learnCrashToken(m.Payloads)
 	s.establish(now, id.Identity)
 	if _, ok := wire.FindNotify(m.Payloads, wire.NotifyInitialContact); ok {
 		s.env.Host.InitialContact(now, s)
 	}
 	c, payloads := s.grant(now, grant{payloads: m.Payloads, first: true, nonces: nonces})
-	s.respond(d, m, slices.Concat([]wire.Payload{wire.IDr{Identity: ours}, proof}, s.answerAnnounced(), payloads)...)
+	s.respond(d, m, slices.Concat([]wire.Payload{wire.IDr{Identity: ours}, proof}, s.answerAnnounced(), s.crashToken(), payloads)...)
 	if c != nil {
 		s.switchOver(now, c)
 	}

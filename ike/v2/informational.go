@@ -16,6 +16,7 @@ func (s *SA) answerInformational(now time.Time, d session.Datagram, m wire.Messa
 	if len(m.Payloads) == 0 {
 		s.dpd.PeerAsked(now, m.Header.MessageID)
 	}
+	s.learnCrashToken(m.Payloads)
 	var gone []uint32
 	for _, p := range m.Payloads {
 		switch p := p.(type) {

@@ -190,6 +190,9 @@ func (s *SA) handOver(now time.Time, next *SA) {
 	s.move(Replaced)
 	next.move(Established)
 	next.live(now, "IKE SA rekeyed")
+	if len(s.env.CrashSecret) > 0 {
+		next.push(now, task{kind: taskCrashToken})
+	}
 	next.pump(now)
 	s.env.Host.Adopt(now, next)
 }

@@ -52,9 +52,12 @@ type Host interface {
 
 // Env is what all IKE SAs of an engine share.
 type Env struct {
-	Rand  io.Reader
-	SPIs  session.SPIs
-	SPD   *session.SPD
+	Rand io.Reader
+	SPIs session.SPIs
+	SPD  *session.SPD
+
+	CrashSecret session.Secret // of this gateway, kept over restarts; empty does without RFC 6290
+
 	Out   *session.Outbox
 	Host  Host
 	Trace bool // one debug Audit for every message
@@ -90,6 +93,8 @@ type SA struct {
 	rekeying bool     // the outstanding request asks for our successor
 
 	children []*child
+
+	peerToken wire.QCDToken // proves that the peer has crashed (RFC 6290)
 
 	dpd session.Liveness // from Established on
 

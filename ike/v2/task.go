@@ -20,6 +20,7 @@ const (
 	taskDeleteIKE
 	taskInvalidSPI
 	taskAbandon
+	taskCrashToken
 	taskUpdateAddresses
 	taskAddresses
 	taskReachable
@@ -72,6 +73,8 @@ func (s *SA) start(now time.Time, t task) {
 		s.sendInvalidSPI(now, t.spi)
 	case taskAbandon:
 		s.abandon(now, t.spi)
+	case taskCrashToken:
+		s.sendCrashToken(now)
 	case taskUpdateAddresses:
 		s.updateAddresses(now)
 	case taskAddresses:

@@ -32,6 +32,10 @@ type Config struct {
 	Idle        time.Duration  // of children that name none (T1); 0 never
 	Connections []session.Connection
 
+	// CrashSecret is of no file: the supervisor keeps it over restarts, for quick
+	// crash detection (RFC 6290).
+	CrashSecret session.Secret
+
 	// Warnings are worth an operator's attention and no reason to refuse.
 	Warnings Problems
 

@@ -12,12 +12,13 @@ type sealed struct {
 	Path    string
 	Source  []byte
 	Secrets map[string][]byte
+	Crash   []byte
 }
 
 // Encode renders the configuration with its secrets for a trusted descriptor.
 func (c *Config) Encode() ([]byte, error) {
 	var b bytes.Buffer
-	if err := gob.NewEncoder(&b).Encode(sealed{c.Path, c.source, c.secrets}); err != nil {
+	if err := gob.NewEncoder(&b).Encode(sealed{c.Path, c.source, c.secrets, c.CrashSecret}); err != nil {
 		return nil, fmt.Errorf("encode configuration: %w", err)
 	}
 	return b.Bytes(), nil
@@ -39,6 +40,6 @@ func Decode(data []byte) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.secrets = s.Secrets
+	c.secrets, c.CrashSecret = s.Secrets, s.Crash
 	return c, nil
 }

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -48,6 +49,26 @@ func OpenDir(path string) (*Dir, error) {
 	}
 	return d, nil
 }
+
+// Secret is random and the same for as long as the directory exists: what this
+// gateway proves with that it made an IKE SA before it crashed (RFC 6290).
+func (d *Dir) Secret() ([]byte, error) {
+	path := filepath.Join(d.Path, "crash.secret")
+	secret, err := os.ReadFile(path)
+	if err == nil && len(secret) == secretLen {
+		return secret, nil
+	}
+	secret = make([]byte, secretLen)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, fmt.Errorf("draw secret: %w", err)
+	}
+	if err := os.WriteFile(path, secret, 0o600); err != nil {
+		return nil, fmt.Errorf("keep secret: %w", err)
+	}
+	return secret, nil
+}
+
+const secretLen = 32
 
 // dying is how long the children of a killed supervisor may hold its lock: the
 // kernel is taking them down.
