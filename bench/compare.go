@@ -66,7 +66,8 @@ type Comparison struct {
 	NotMeasured []string  `json:"not_measured"`
 }
 
-// Compare runs Spindle and its peers by turns on this machine.
+// Compare runs Spindle and its peers by turns on this machine. Meanwhile this
+// process and what it starts go before others.
 func Compare(ctx context.Context, o CompareOptions) (c Comparison, err error) {
 	suite, ok := esp.Find(o.Suite)
 	if !ok || secgwNames[o.Suite] == "" {
@@ -86,6 +87,11 @@ func Compare(ctx context.Context, o CompareOptions) (c Comparison, err error) {
 	if err := c.prepare(ctx, &o); err != nil {
 		return c, err
 	}
+	restore, err := prefer()
+	if err != nil {
+		return c, err
+	}
+	defer restore()
 	if o.Pipeline {
 		if err := c.pipelines(ctx, &o, suite); err != nil {
 			return c, err

@@ -24,6 +24,7 @@ type PipelineOptions struct {
 	Directions []sadb.Direction
 	Sizes      []Size
 	SAs        []int
+	Active     int // of the SAs, how many the packets are for; 0 for all
 	Suite      string
 	Time       time.Duration // on the clock, for each case
 	Pages      Pages         // of the packet buffers
@@ -37,6 +38,7 @@ type PipelineRow struct {
 	Direction string `json:"direction"` // out, in
 	Size      Size   `json:"size"`      // of the frame before encapsulation, bytes
 	SAs       int    `json:"sas"`
+	Active    int    `json:"active"` // SAs that the packets are for, each packet for another one
 	Suite     string `json:"suite"`
 	Impl      string `json:"impl"` // of the crypto
 
@@ -75,6 +77,9 @@ func Pipeline(ctx context.Context, o PipelineOptions, done func(PipelineRow) err
 		return fmt.Errorf("unknown suite %q", o.Suite)
 	}
 	machine := Fingerprint(o.Commit)
+	if o.Active == 0 {
+		o.Active = MaxSAs
+	}
 	unpin, err := pin(o.CPU)
 	if err != nil {
 		return err
@@ -91,7 +96,7 @@ func Pipeline(ctx context.Context, o PipelineOptions, done func(PipelineRow) err
 			return err
 		}
 		row := PipelineRow{
-			SAs: sas, Suite: suite.Keyword, Impl: "standard library",
+			SAs: sas, Active: min(sas, o.Active), Suite: suite.Keyword, Impl: "standard library",
 			Pages: pages, Frames: o.Frames, Machine: machine, NotMeasured: PipelineNotMeasured,
 		}
 		err = g.sweep(ctx, o, suite, row, done)
@@ -109,6 +114,7 @@ func (g *gateway) sweep(ctx context.Context, o PipelineOptions, suite esp.Suite,
 			row := row
 			row.Direction, row.Size, row.Drops = direction.String(), size, map[string]uint64{}
 			c := &pipelineCase{gateway: g, direction: direction, source: newSource(direction, size, row.SAs, suite, g.peers)}
+			c.order = c.order[:row.Active]
 			if err := c.measure(ctx, o.Time, &row); err != nil {
 				return fmt.Errorf("%s, size %v, %d SAs: %w", row.Direction, size, row.SAs, err)
 			}

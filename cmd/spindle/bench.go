@@ -55,6 +55,7 @@ out, and fails unless the worker's counters account for every packet.`,
 	f.String("direction", "", "out or in (default both)")
 	f.StringSlice("size", nil, "64 to 1400 bytes, or imix (default 64,256,512,1024,1400,imix)")
 	f.IntSlice("sas", []int{1, 1000, 100_000}, "number of SA pairs")
+	f.Int("active", 0, "how many of the SAs the packets are for (default all)")
 	f.Float64("seconds", 1, "time on the clock for each case")
 	f.String("suite", "aes128gcm16", "ESP suite, as in the configuration")
 	f.String("pages", string(bench.AnyPages), "what packet buffers stand on: auto, 4k or 2m")
@@ -119,6 +120,9 @@ func pipelineOptions(c *cobra.Command) (o bench.PipelineOptions, err error) {
 		if n < 1 || n > bench.MaxSAs {
 			return o, usagef("--sas %d: write 1 to %d", n, bench.MaxSAs)
 		}
+	}
+	if o.Active, _ = f.GetInt("active"); o.Active < 0 {
+		return o, usagef("--active %d: must not be negative", o.Active)
 	}
 	if o.Frames < 64 || o.Frames > 1<<15 {
 		return o, usagef("--frames %d: write 64 to %d", o.Frames, 1<<15)
@@ -196,14 +200,14 @@ func sayPipelineRow(out io.Writer, first bool, r *bench.PipelineRow) {
 	if first {
 		sayMachine(out, &r.Machine)
 		fmt.Fprintf(out, "%s (%s), packet buffers on %s pages, %d frames a ring, %d runs\n\n", r.Suite, r.Impl, r.Pages, r.Frames, r.Runs)
-		fmt.Fprintf(out, "%-4s %5s %7s %9s %9s %9s %7s %6s %7s %7s %7s %s\n",
-			"DIR", "SIZE", "SAS", "NS P50", "NS MIN", "NS MAX", "CYCLES", "MPPS", "GBIT IN", "GBIT OUT", "ALLOCS", "DROPS")
+		fmt.Fprintf(out, "%-4s %5s %7s %7s %9s %9s %9s %7s %6s %7s %8s %7s %s\n",
+			"DIR", "SIZE", "SAS", "ACTIVE", "NS P50", "NS MIN", "NS MAX", "CYCLES", "MPPS", "GBIT IN", "GBIT OUT", "ALLOCS", "DROPS")
 	}
 	drops := "-"
 	if names := r.DropNames(); len(names) > 0 {
 		drops = strings.Join(names, " ")
 	}
-	fmt.Fprintf(out, "%-4s %5s %7d %9.1f %9.1f %9.1f %7.0f %6.3f %7.2f %8.2f %7s %s\n", r.Direction, r.Size, r.SAs,
+	fmt.Fprintf(out, "%-4s %5s %7d %7d %9.1f %9.1f %9.1f %7.0f %6.3f %7.2f %8.2f %7s %s\n", r.Direction, r.Size, r.SAs, r.Active,
 		r.P50, r.Min, r.Max, r.Cycles, r.Mpps, r.GbitInner, r.GbitOuter, strconv.FormatFloat(r.Allocs, 'g', 2, 64), drops)
 }
 
