@@ -28,6 +28,7 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 		IKE:    list(t, get("ike", "aes128gcm16-prfsha256-x25519"), suite.ParseIKE),
 		Start:  map[string]session.Start{"traffic": session.StartTraffic, "now": session.StartNow, "never": session.StartNever}[get("start", "traffic")],
 	}
+	fmt.Sscan(get("fragment", "0"), &c.FragmentSize)
 	c.MOBIKE = get("mobike", "no") == "yes"
 	c.NATKeepalive, _ = time.ParseDuration(get("keepalive", "0"))
 	c.Lifetime, _ = time.ParseDuration(get("ikelife", "4h"))

@@ -50,19 +50,21 @@ func (s *SA) Receive(now time.Time, d session.Datagram, h wire.Header) {
 // receiveRequest handles a request by its place in the window (RFC 7296 §2.3).
 func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 	if h.MessageID+1 == s.expectID {
-		s.repeat(d)
+		s.repeat(d, h)
 		return
 	}
 	if h.MessageID != s.expectID || !s.accepts(h.Exchange) {
 		return
 	}
-	m, err := wire.OpenEncrypted(d.Data, s.protect)
-	if errors.Is(err, wire.ErrUnauthenticated) {
-		s.stray(now, d, err)
+	if fragmentNumber(d.Data, h) == 1 {
+		s.fragments.first = sha256.Sum256(d.Data)
+	}
+	m, err := s.open(d, h, &s.fragments.requests)
+	if s.silent(now, d, err) {
 		return
 	}
 	s.expectID++
-	s.answered = answered{digest: sha256.Sum256(d.Data)}
+	s.answered = answered{digest: s.digest(d, h)}
 	s.dpd.Alive(now)
 	s.follow(d)
 	s.quiet(now)
@@ -73,7 +75,12 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 		return
 	}
 	switch h.Exchange {
+	case wire.ExchangeIKEIntermediate:
+		s.answerIntermediate(now, d, m)
 	case wire.ExchangeIKEAuth:
+		if s.handshake.authID == 0 {
+			s.handshake.authID = m.Header.MessageID
+		}
 		s.answerAuth(now, d, m)
 	case wire.ExchangeCreateChildSA:
 		s.answerCreateChild(now, d, m)
@@ -85,8 +92,10 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 // accepts says which exchanges a peer may start in which state.
 func (s *SA) accepts(exchange wire.ExchangeType) bool {
 	switch exchange {
+	case wire.ExchangeIKEIntermediate:
+		return s.state == InitAnswered && s.rounds() > 0
 	case wire.ExchangeIKEAuth:
-		return s.state == InitAnswered
+		return s.state == InitAnswered && s.rounds() == 0
 	case wire.ExchangeCreateChildSA:
 		return s.state == Established || s.state == Replaced || s.state == Deleting
 	case wire.ExchangeInformational:
@@ -95,13 +104,20 @@ func (s *SA) accepts(exchange wire.ExchangeType) bool {
 	return false
 }
 
-// repeat answers a retransmission. Only the very octets of the request count:
-// RFC 7296 §2.1, "a retransmission MUST be bitwise identical"; so nobody else
-// can make us send, and it costs no decryption.
-func (s *SA) repeat(d session.Datagram) {
-	if s.answered.response != nil && sha256.Sum256(d.Data) == s.answered.digest {
+// repeat answers a retransmission with the same octets as before.
+func (s *SA) repeat(d session.Datagram, h wire.Header) {
+	if s.answered.response != nil && s.repeated(d, h) {
 		s.transmitTo(d.Local, d.Remote, s.answered.response)
 	}
+}
+
+// silent reports whether a message could not be opened and is to have no effect.
+func (s *SA) silent(now time.Time, d session.Datagram, err error) bool {
+	if errors.Is(err, wire.ErrUnauthenticated) {
+		s.stray(now, d, err)
+		return true
+	}
+	return errors.Is(err, errIncomplete)
 }
 
 // receiveResponse takes the answer to our one outstanding request.
@@ -114,9 +130,8 @@ func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
 		s.free(now)
 		return
 	}
-	m, err := wire.OpenEncrypted(d.Data, s.protect)
-	if errors.Is(err, wire.ErrUnauthenticated) {
-		s.stray(now, d, err)
+	m, err := s.open(d, h, &s.fragments.answers)
+	if s.silent(now, d, err) {
 		return
 	}
 	s.request = nil
@@ -181,13 +196,13 @@ func (s *SA) respond(d session.Datagram, m wire.Message, payloads ...wire.Payloa
 
 func (s *SA) seal(exchange wire.ExchangeType, flags wire.Flags, id uint32, payloads []wire.Payload) [][]byte {
 	h := s.header(exchange, flags, id)
-	data, err := wire.AppendEncrypted(nil, h, payloads, s.protect)
+	messages, err := s.cut(h, payloads)
 	if err != nil {
 		s.internal(err)
 		return nil
 	}
 	s.trace("out", wire.Message{Header: h, Payloads: payloads})
-	return [][]byte{data}
+	return messages
 }
 
 func (s *SA) header(exchange wire.ExchangeType, flags wire.Flags, id uint32) wire.Header {

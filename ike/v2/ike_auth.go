@@ -117,9 +117,9 @@ func (s *SA) sign(conn *session.Connection, id wire.Identity) (wire.AUTH, error)
 func (s *SA) octets(initiator bool, id wire.Identity) ([]byte, error) {
 	h := s.handshake
 	if initiator {
-		return suite.SignedOctets(s.suite.PRF, h.request, h.nonceR, s.keys.PI, id)
+		return suite.SignedOctets(s.suite.PRF, h.request, h.nonceR, s.keys.PI, id, h.intAuth.Octets(h.authID)...)
 	}
-	return suite.SignedOctets(s.suite.PRF, h.response, h.nonceI, s.keys.PR, id)
+	return suite.SignedOctets(s.suite.PRF, h.response, h.nonceI, s.keys.PR, id, h.intAuth.Octets(h.authID)...)
 }
 
 func identity(id session.Identity) wire.Identity {

@@ -1,6 +1,7 @@
 package v2
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -27,6 +28,11 @@ type handshake struct {
 	cookies           int
 	nonceI, nonceR    []byte
 	request, response []byte // IKE_SA_INIT as sent: AUTH covers them
+
+	intermediate bool          // the peer takes IKE_INTERMEDIATE
+	round        int           // additional key exchanges that are made
+	intAuth      suite.IntAuth // of those, for AUTH
+	authID       uint32        // Message ID of the first IKE_AUTH
 
 	child *session.Child // initiator: the first child SA
 	flow  sadb.Flow
@@ -93,10 +99,10 @@ func (s *SA) sendInit(now time.Time) {
 // initPayloads are those that both ends send: key exchange, nonce, and the
 // hashes by which the other end sees a NAT (RFC 7296 §2.23).
 func (s *SA) initPayloads(nonce []byte, local, remote netip.AddrPort) []wire.Payload {
-	return append([]wire.Payload{
+	return slices.Concat([]wire.Payload{
 		wire.KE{Group: s.handshake.ke.Group(), Data: s.handshake.ke.Public()},
 		wire.Nonce{Data: nonce},
-	}, s.natPayloads(local, remote)...)
+	}, s.natPayloads(local, remote), s.announceFragmentation(), s.announceIntermediate())
 }
 
 // clear writes an IKE_SA_INIT message, which nothing protects yet.
@@ -119,7 +125,7 @@ func (s *SA) receiveInit(now time.Time, d session.Datagram, h wire.Header) {
 		}
 		return
 	}
-	if s.state != InitSent || h.InitiatorSPI != s.spiI || h.MessageID != 0 || d.Remote.Addr() != s.remote.Addr() {
+	if s.state != InitSent || s.request.exchange != wire.ExchangeIKESAInit || h.InitiatorSPI != s.spiI || h.MessageID != 0 || d.Remote.Addr() != s.remote.Addr() {
 		return
 	}
 	m, err := wire.ParseMessage(d.Data)
@@ -141,8 +147,8 @@ func (s *SA) receiveInit(now time.Time, d session.Datagram, h wire.Header) {
 
 // Repeat answers a retransmitted IKE_SA_INIT request.
 func (s *SA) Repeat(d session.Datagram) {
-	if s.handshake != nil && s.state == InitAnswered && s.answered.response != nil {
-		s.repeat(d)
+	if s.state == InitAnswered && bytes.Equal(s.handshake.request, d.Data) {
+		s.transmitTo(d.Local, d.Remote, [][]byte{s.handshake.response})
 	}
 }
 
@@ -205,7 +211,13 @@ func (s *SA) initAccepted(now time.Time, d session.Datagram, m wire.Message) {
 	s.request = nil
 	s.detectNAT(d, m)
 	s.float(m)
-	s.sendAuth(now)
+	s.learnFragmentation(m)
+	s.learnIntermediate(m)
+	if s.rounds() > 0 && !s.handshake.intermediate {
+		s.fail(now, fmt.Sprintf("peer chose %v without announcing IKE_INTERMEDIATE", chosen))
+		return
+	}
+	s.nextRound(now)
 }
 
 // agree makes the keys from the key exchange (RFC 7296 §2.14).
@@ -240,6 +252,8 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.Message) *SA {
 		s.stray(now, d, errors.New("IKE_SA_INIT request without SA, KE or Nonce"))
 		return nil
 	}
+	s.handshake = &handshake{nonceI: slices.Clone(nonce.Data), request: slices.Clone(d.Data)}
+	s.learnIntermediate(m)
 	chosen, offered, ok := s.chooseSuite(now, sa)
 	if !ok {
 		s.refuseInit(now, wire.Notify{Type: wire.NotifyNoProposalChosen})
@@ -249,7 +263,6 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.Message) *SA {
 		s.refuseInit(now, suite.InvalidKE(chosen.Group))
 		return nil
 	}
-	s.handshake = &handshake{nonceI: slices.Clone(nonce.Data), request: slices.Clone(d.Data)}
 	err := s.prepare(chosen.Group)
 	if err == nil {
 		err = s.agree(chosen, ke.Data)
@@ -259,6 +272,7 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.Message) *SA {
 		return nil
 	}
 	s.detectNAT(d, m)
+	s.learnFragmentation(m)
 	s.answerInit(now, d, suite.Answer(chosen, offered, nil))
 	return s
 }
@@ -285,7 +299,11 @@ func (s *SA) chooseSuite(now time.Time, sa wire.SA) (suite.Proposal, wire.Propos
 	s.candidates = s.env.Host.Candidates(s.local.Addr(), s.remote.Addr())
 	var first error
 	for _, conn := range s.candidates {
-		chosen, offered, err := suite.Select(conn.IKE, sa.Proposals)
+		ours := conn.IKE
+		if !s.handshake.intermediate {
+			ours = classical(ours)
+		}
+		chosen, offered, err := suite.Select(ours, sa.Proposals)
 		if err == nil {
 			return chosen, offered, true
 		}

@@ -16,6 +16,18 @@ func (s *SA) rekeyIKE(now time.Time) {
 	s.beginRekey(now, s.suite.Group, nil)
 }
 
+// rekeyProposals are without additional key exchanges: the new keys come from
+// SK_d as well, which holds those that were made (RFC 7296 §2.18).
+func (s *SA) rekeyProposals() []suite.Proposal {
+	var list []suite.Proposal
+	for _, p := range s.conn.IKE {
+		if p = p.Classical(); !slices.Contains(list, p) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 func (s *SA) beginRekey(now time.Time, group wire.Group, tried []wire.Group) {
 	spi, err := s.env.newSPI()
 	if err != nil {
@@ -35,7 +47,7 @@ func (s *SA) beginRekey(now time.Time, group wire.Group, tried []wire.Group) {
 	tried = append(tried, group)
 	s.rekeying = true
 	payloads := []wire.Payload{
-		suite.Offer(s.conn.IKE, binary.BigEndian.AppendUint64(nil, uint64(spi))),
+		suite.Offer(s.rekeyProposals(), binary.BigEndian.AppendUint64(nil, uint64(spi))),
 		wire.Nonce{Data: nonce},
 		wire.KE{Group: group, Data: ke.Public()},
 	}
@@ -68,7 +80,7 @@ func (s *SA) rekeyAnswered(now time.Time, m wire.Message, spi wire.SPI, nonce []
 		s.rekeyFailed(now, "peer answers without SA, KE or Nonce")
 		return
 	}
-	chosen, answer, err := suite.Confirm(s.conn.IKE, sa)
+	chosen, answer, err := suite.Confirm(s.rekeyProposals(), sa)
 	peer, ok := parseIKESPI(answer.SPI)
 	if err != nil || !ok || theirKE.Group != chosen.Group || ke.Group() != chosen.Group {
 		s.rekeyFailed(now, "peer's choice is not one of ours")
@@ -97,7 +109,7 @@ func (s *SA) answerRekeyIKE(now time.Time, d session.Datagram, m wire.Message, s
 		s.respond(d, m, wire.Notify{Type: wire.NotifyTemporaryFailure})
 		return
 	}
-	chosen, offered, err := suite.Select(s.conn.IKE, sa.Proposals)
+	chosen, offered, err := suite.Select(s.rekeyProposals(), sa.Proposals)
 	if err != nil {
 		s.audit(slog.LevelWarn, "IKE SA rekey refused", slog.String("reason", err.Error()+" (configuration key: ike)"))
 		s.respond(d, m, wire.Notify{Type: wire.NotifyNoProposalChosen})

@@ -61,6 +61,8 @@ type Env struct {
 	Out   *session.Outbox
 	Host  Host
 	Trace bool // one debug Audit for every message
+
+	held int // octets of fragments at half-open IKE SAs
 }
 
 // SA is one IKE SA. It is used by one goroutine.
@@ -84,13 +86,14 @@ type SA struct {
 	keys      *suite.IKEKeys
 	protect   wire.Protector // nil until the keys are there
 
-	nextID   uint32 // of our next request
-	expectID uint32 // of the peer's next request
-	request  *request
-	answered answered // the peer's last request
-	tasks    []task
-	asking   *attempt // the child SA that the outstanding request asks for
-	rekeying bool     // the outstanding request asks for our successor
+	nextID    uint32 // of our next request
+	expectID  uint32 // of the peer's next request
+	request   *request
+	answered  answered // the peer's last request
+	fragments fragments
+	tasks     []task
+	asking    *attempt // the child SA that the outstanding request asks for
+	rekeying  bool     // the outstanding request asks for our successor
 
 	children []*child
 
@@ -239,6 +242,8 @@ func (s *SA) giveUp() {
 	if s.asking != nil {
 		s.env.SPIs.Free(s.asking.spi)
 	}
+	s.letGo()
+	s.fragments = fragments{}
 	s.request, s.tasks, s.handshake, s.asking = nil, nil, nil, nil
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"spindle/ike"
 	"spindle/ike/session"
+	"spindle/ike/wire"
 	"spindle/sadb"
 )
 
@@ -102,8 +103,10 @@ func (w *world) step(g *gateway, in session.Input) {
 	for _, o := range g.engine.Step(w.now, in) {
 		switch o := o.(type) {
 		case session.Send:
-			w.send(g, o, text)
-			text = ""
+			w.send(g, o, text+fragment(o.Data, text))
+			if fragment(o.Data, text) == "" || lastFragment(o.Data) {
+				text = ""
+			}
 		case session.AddSA:
 			w.addSA(g, o.SA)
 		case session.DeleteSA:
@@ -128,6 +131,21 @@ func (w *world) step(g *gateway, in session.Input) {
 			w.say(g, "%s %s%s", o.Level, o.Event, w.attrs(o))
 		}
 	}
+}
+
+// fragment says which part of a message a datagram is, if it is one.
+func fragment(data []byte, text string) string {
+	m, err := wire.ParseMessage(data)
+	if f, ok := wire.Find[wire.SKF](m.Payloads); ok && err == nil && text != "" {
+		return fmt.Sprintf(" fragment %d/%d", f.Fragment, f.Total)
+	}
+	return ""
+}
+
+func lastFragment(data []byte) bool {
+	m, _ := wire.ParseMessage(data)
+	f, _ := wire.Find[wire.SKF](m.Payloads)
+	return f.Fragment == f.Total
 }
 
 func (w *world) send(g *gateway, o session.Send, text string) {

@@ -85,6 +85,7 @@ func TestLoadFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	ike := ikeProposals(t, "aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-x25519")
+	hybrid := append(ikeProposals(t, "aes256gcm16-prfsha384-x25519-ke1_mlkem768", "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024"), ike...)
 	esp := espProposals(t, "aes256gcm16", "aes128gcm16")
 	address := netip.MustParseAddr
 	want := []session.Connection{{
@@ -115,7 +116,7 @@ func TestLoadFull(t *testing.T) {
 		MOBIKE: true, NATKeepalive: 20 * time.Second, FragmentSize: 1280,
 		Local:  session.Endpoint{ID: session.Identity{Type: session.IDRFC822, Data: []byte("gw@example.net")}},
 		Remote: session.Endpoint{ID: session.Identity{Type: session.IDKeyID, Data: []byte("laptops")}},
-		PSK:    session.Secret("  spaces stay  "), IKE: ike, Start: session.StartNever,
+		PSK:    session.Secret("  spaces stay  "), IKE: hybrid, Start: session.StartNever,
 		DPD: session.DPD{Interval: 10 * time.Second, Retry: 2 * time.Second, Tries: 5},
 		Children: []session.Child{{
 			Name: "all", Local: selectors("0.0.0.0/0"), Remote: selectors("10.99.0.0/16"),

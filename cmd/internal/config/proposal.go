@@ -8,9 +8,14 @@ import (
 	"spindle/ike/suite"
 )
 
-// What a connection offers and accepts when its file does not say.
+// What a connection offers and accepts when its file does not say: first with an
+// additional key exchange that a quantum computer does not break (RFC 9370), then
+// without, for peers that know no such thing.
 var (
-	ikeDefaults = [...]string{"aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-x25519"}
+	ikeDefaults = [...]string{
+		"aes256gcm16-prfsha384-x25519-ke1_mlkem768", "aes256gcm16-prfsha384-ecp384-ke1_mlkem1024",
+		"aes256gcm16-prfsha384-ecp384", "aes128gcm16-prfsha256-x25519",
+	}
 	espDefaults = [...]string{"aes256gcm16", "aes128gcm16"}
 )
 
