@@ -98,7 +98,7 @@ func TestControlKilled(t *testing.T) {
 	var results []netlab.BulkResult
 	go func() {
 		var err error
-		results, err = flow(t.Context(), netlab.BulkOptions{Duration: 3 * time.Second, Rate: 2000}, b.ways(4))
+		results, err = flow(t.Context(), netlab.BulkOptions{Duration: 3 * time.Second, Rate: 2000, Window: 32}, b.ways(4))
 		traffic <- err
 	}()
 	before := pids(t, b.r6)
@@ -231,7 +231,7 @@ func TestReloaded(t *testing.T) {
 	var results []netlab.BulkResult
 	go func() {
 		var err error
-		results, err = flow(t.Context(), netlab.BulkOptions{Duration: 2 * time.Second, Rate: 2000}, s.ways(4))
+		results, err = flow(t.Context(), netlab.BulkOptions{Duration: 2 * time.Second, Rate: 2000, Window: 32}, s.ways(4))
 		traffic <- err
 	}()
 	before := children(t, s.r6, "installed")

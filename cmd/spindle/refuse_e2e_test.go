@@ -96,7 +96,7 @@ func TestRefusedNegotiations(t *testing.T) {
 	var results []netlab.BulkResult
 	go func() {
 		var err error
-		results, err = flow(t.Context(), netlab.BulkOptions{Duration: 4 * time.Second, Rate: 2000}, s.ways(4))
+		results, err = flow(t.Context(), netlab.BulkOptions{Duration: 4 * time.Second, Rate: 2000, Window: 32}, s.ways(4))
 		traffic <- err
 	}()
 	for _, c := range cases {
@@ -147,7 +147,7 @@ func TestGarbage(t *testing.T) {
 	var results []netlab.BulkResult
 	go func() {
 		var err error
-		results, err = flow(t.Context(), netlab.BulkOptions{Duration: 4 * time.Second, Rate: 2000}, s.ways(4))
+		results, err = flow(t.Context(), netlab.BulkOptions{Duration: 4 * time.Second, Rate: 2000, Window: 32}, s.ways(4))
 		traffic <- err
 	}()
 	sent := 0

@@ -10,9 +10,10 @@ import (
 	"spindle/tools/netlab"
 )
 
-// paced is traffic that leaves room for a busy machine: what counts here is that
-// not one packet is lost while the SA under it is replaced.
-var paced = netlab.BulkOptions{Duration: 5 * time.Second, Rate: 2000}
+// paced is traffic that leaves room for a busy machine, and waits for a peer that
+// gets no CPU: what counts here is that not one packet is lost while the SA under
+// it is replaced.
+var paced = netlab.BulkOptions{Duration: 5 * time.Second, Rate: 2000, Window: 32}
 
 // short makes a child SA be replaced after 2.5 to 2.9 seconds.
 var short = []string{"lifetime: {time: 3s}"}
