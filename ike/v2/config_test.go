@@ -31,6 +31,10 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 	fmt.Sscan(get("fragment", "0"), &c.FragmentSize)
 	c.MOBIKE = get("mobike", "no") == "yes"
 	c.NATKeepalive, _ = time.ParseDuration(get("keepalive", "0"))
+	c.DPD = dpd(t, get("dpd", "off/10s/2s/5"))
+	c.InvalidSPIRecovery = get("recovery", "off") == "on"
+	c.IdleIKE = get("idleike", "no") == "yes"
+	c.FailBack, _ = time.ParseDuration(get("failback", "0"))
 	c.Lifetime, _ = time.ParseDuration(get("ikelife", "4h"))
 	life, _ := time.ParseDuration(get("life", "1h"))
 	for i, pair := range strings.Split(get("ts", "10.6.6.6/32=10.8.8.8/32"), ";") {
@@ -95,4 +99,18 @@ func list(t testing.TB, s string, parse func(string) (suite.Proposal, error)) []
 		all = append(all, p)
 	}
 	return all
+}
+
+// dpd reads MODE/INTERVAL/RETRY/TRIES.
+func dpd(t testing.TB, text string) session.DPD {
+	t.Helper()
+	words := strings.Split(text, "/")
+	if len(words) != 4 {
+		t.Fatalf("dpd=%s: want MODE/INTERVAL/RETRY/TRIES", text)
+	}
+	d := session.DPD{Mode: map[string]session.DPDMode{"on-demand": session.DPDOnDemand, "periodic": session.DPDPeriodic, "off": session.DPDOff}[words[0]]}
+	d.Interval, _ = time.ParseDuration(words[1])
+	d.Retry, _ = time.ParseDuration(words[2])
+	fmt.Sscan(words[3], &d.Tries)
+	return d
 }

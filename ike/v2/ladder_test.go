@@ -1,7 +1,9 @@
 package v2_test
 
 import (
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -50,7 +52,7 @@ func (w *world) command(td *datadriven.TestData) {
 	switch td.Cmd {
 	case "gateway":
 		if g == nil {
-			g = w.add(first, first[1])
+			g = w.addWith(first, first[1], session.Secret(words["crash-secret"]))
 		}
 		w.configure(g, conn(w.t, words))
 	case "connections":
@@ -77,6 +79,17 @@ func (w *world) command(td *datadriven.TestData) {
 		g.cut = td.Cmd == "unplug"
 	case "crash":
 		w.crash(g)
+	case "impostor":
+		fresh := w.addWith(g.name, g.name[1]+100, session.Secret("another"))
+		w.configure(fresh, g.conns...)
+	case "deaf":
+		g.deaf = true
+	case "forget":
+		w.step(g, session.Forget{Conn: "t"})
+	case "silence":
+		w.silence(g, words)
+	case "hearsay":
+		w.hearsay(g, words)
 	case "addresses":
 		g.roams = addrs(w.t, words["are"])
 		w.step(g, session.AddressesChanged{Addresses: g.roams})
@@ -123,8 +136,32 @@ func (w *world) expire(g *gateway, words map[string]string) {
 
 // crash is a reboot: all state is gone, and nobody was told.
 func (w *world) crash(g *gateway) {
-	fresh := w.add(g.name, g.name[1]+100)
+	fresh := w.addWith(g.name, g.name[1]+100, g.crashSecret)
 	w.configure(fresh, g.conns...)
+}
+
+// silence is what a data path says of every pair that sends and hears nothing;
+// last is how long ago it last did, empty for never.
+func (w *world) silence(g *gateway, words map[string]string) {
+	var last time.Time
+	if ago, err := time.ParseDuration(words["last"]); err == nil {
+		last = w.now.Add(-ago)
+	}
+	for _, pair := range slices.Sorted(maps.Keys(g.out)) {
+		w.step(g, session.Silence{Pair: pair, LastIn: last})
+	}
+}
+
+// hearsay is an INVALID_SPI in the clear for what the gateway sends with.
+func (w *world) hearsay(g *gateway, words map[string]string) {
+	for _, pair := range slices.Sorted(maps.Keys(g.out)) {
+		data, err := wire.AppendMessage(nil, wire.Header{Exchange: wire.ExchangeInformational, Flags: wire.FlagInitiator},
+			[]wire.Payload{wire.Notify{Type: wire.NotifyInvalidSPI, Data: binary.BigEndian.AppendUint32(nil, uint32(g.out[pair].SPI))}})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.step(g, session.Datagram{Local: netip.MustParseAddrPort(words["to"]), Remote: netip.MustParseAddrPort(words["from"]), Data: data})
+	}
 }
 
 // garbage sends what no peer would.

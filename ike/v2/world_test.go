@@ -43,8 +43,11 @@ type gateway struct {
 	engine *ike.Engine
 	spis   *countedSPIs
 	conns  []session.Connection
-	cut    bool         // unplugged
-	roams  []netip.Addr // where it is now, nil: where it is configured to be
+
+	crashSecret session.Secret
+	cut         bool         // unplugged
+	deaf        bool         // sends, but nothing reaches it
+	roams       []netip.Addr // where it is now, nil: where it is configured to be
 
 	in, out  map[sadb.SPI]sadb.SA // by pair
 	policies map[sadb.PolicyID]sadb.Policy
@@ -84,15 +87,17 @@ func newWorld(t testing.TB) *world {
 		names: map[string]string{}, texts: map[string]string{}}
 }
 
-func (w *world) add(name string, seed byte) *gateway {
+func (w *world) add(name string, seed byte) *gateway { return w.addWith(name, seed, nil) }
+
+func (w *world) addWith(name string, seed byte, crashSecret session.Secret) *gateway {
 	rnd := rand.NewChaCha8([32]byte{seed})
 	g := &gateway{
-		name: name,
+		name: name, crashSecret: crashSecret,
 		spis: &countedSPIs{Allocator: sadb.NewAllocator(2, rnd), held: map[sadb.SPI]bool{}},
 		in:   map[sadb.SPI]sadb.SA{}, out: map[sadb.SPI]sadb.SA{}, policies: map[sadb.PolicyID]sadb.Policy{},
 	}
 	g.spis.name = func(spi sadb.SPI) { w.spi(g, spi) }
-	g.engine = ike.New(ike.Config{Rand: rnd, SPIs: g.spis, Trace: true})
+	g.engine = ike.New(ike.Config{Rand: rnd, SPIs: g.spis, CrashSecret: crashSecret, Trace: true})
 	w.gateways[name] = g
 	return g
 }
@@ -163,7 +168,7 @@ func (w *world) send(g *gateway, o session.Send, text string) {
 	case w.drop > 0:
 		w.drop--
 		to, label = "", label+" LOST"
-	case g.cut || w.gateways[to].cut:
+	case g.cut || w.gateways[to].cut || w.gateways[to].deaf:
 		to, label = "", label+" LOST"
 	}
 	w.print("%s :%d %s", label, o.Local.Port(), text)
