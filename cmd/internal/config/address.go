@@ -7,6 +7,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"spindle/ike/session"
+	"spindle/sadb"
 )
 
 // address reads an IP address that a packet can come from or go to.
@@ -35,38 +36,19 @@ func (d *decoder) address(n ast.Node, what string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// prefix reads a selector: a prefix without host bits, or one address.
-func (d *decoder) prefix(n ast.Node, what string) (netip.Prefix, bool) {
-	s, ok := d.scalar(n, what)
+// selector reads a traffic selector: a prefix without host bits, one address or
+// a range, and a protocol with ports in brackets, if not all traffic is meant.
+func (d *decoder) selector(n ast.Node, what string) (sadb.Selector, bool) {
+	text, ok := d.scalar(n, what)
 	if !ok {
-		return netip.Prefix{}, false
+		return sadb.Selector{}, false
 	}
-	if head, _, ports := strings.Cut(s, "["); ports {
-		d.refuse(n, "%s: %q: protocols and ports are not supported yet: write %s", what, s, head)
-		return netip.Prefix{}, false
-	}
-	p, err := netip.ParsePrefix(s)
+	s, err := sadb.ParseSelector(text)
 	if err != nil {
-		a, addrErr := netip.ParseAddr(s)
-		if addrErr != nil || a.Zone() != "" {
-			d.refuse(n, "%s: %q is not a prefix: write for example 10.6.6.0/24 or 2001:db8::/64", what, s)
-			return netip.Prefix{}, false
-		}
-		p = netip.PrefixFrom(a, a.BitLen())
+		d.refuse(n, "%s: %v", what, err)
+		return sadb.Selector{}, false
 	}
-	switch {
-	case p.Addr().Is4In6():
-		d.refuse(n, "%s: %q: did you mean %s?", what, s, unmapped(p))
-	case p != p.Masked():
-		d.refuse(n, "%s: %s has host bits set: did you mean %s?", what, s, p.Masked())
-	default:
-		return p, true
-	}
-	return netip.Prefix{}, false
-}
-
-func unmapped(p netip.Prefix) netip.Prefix {
-	return netip.PrefixFrom(p.Addr().Unmap(), max(p.Bits()-96, 0)).Masked()
+	return s, true
 }
 
 // identity reads an IKE identity (RFC 7296 §3.5); its form tells its type.

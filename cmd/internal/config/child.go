@@ -99,13 +99,12 @@ func (d *decoder) families(n ast.Node, c session.Child) {
 func (d *decoder) selectors(n ast.Node, what string) []sadb.Selector {
 	var all []sadb.Selector
 	d.list(n, what, func(n ast.Node) {
-		p, ok := d.prefix(n, what)
+		s, ok := d.selector(n, what)
 		if !ok {
 			return
 		}
-		s := sadb.PrefixSelector(p)
 		if slices.Contains(all, s) {
-			d.refuse(n, "%s names %s twice", what, p)
+			d.refuse(n, "%s names %s twice", what, s)
 			return
 		}
 		all = append(all, s)

@@ -179,7 +179,7 @@ func (d *decoder) samePolicy(policies map[string]placed[string], child placed[se
 func selectorKey(list []sadb.Selector) string {
 	parts := make([]string, len(list))
 	for i, s := range list {
-		parts[i] = s.First.String() + "-" + s.Last.String()
+		parts[i] = s.String()
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, ",")
