@@ -26,6 +26,9 @@ type connection struct {
 	returning     *machine // the attempt to go back to the preferred peer
 	upSince       time.Time
 
+	renewing *machine // authenticates again in the place of
+	renewed  *machine
+
 	lostSPIs     []sadb.SPI // that the peer sends to, to be told over the next IKE SA (V4)
 	recoverAfter time.Time  // no sooner is another recovery started
 

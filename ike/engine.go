@@ -26,6 +26,7 @@ type Config struct {
 	SPIs        session.SPIs   // *sadb.Allocator
 	CrashSecret session.Secret // for RFC 6290: random, kept over restarts, known to nobody else; empty does without
 	Trace       bool           // one debug Audit for every IKE message in and out
+	TLS         session.TLS    // for EAP-TLS, nil without
 }
 
 // Engine runs every IKE SA of a gateway. It is used by one goroutine.
@@ -87,7 +88,8 @@ func New(cfg Config) *Engine {
 
 		recoveries: bucket{rate: recoveryRate, burst: recoveryBurst},
 	}
-	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace}
+	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace,
+		Revocations: session.NewRevocations(), TLS: cfg.TLS}
 	return e
 }
 
@@ -116,6 +118,8 @@ func (e *Engine) Step(now time.Time, in session.Input) []session.Output {
 		e.terminate(now, in)
 	case session.ConfigChanged:
 		e.configure(now, in.Connections)
+	case session.Fetched:
+		e.fetched(now, in)
 	case session.Shutdown:
 		e.shutdown(now)
 	}

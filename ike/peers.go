@@ -146,6 +146,9 @@ func (e *Engine) stands(now time.Time, m *machine) {
 	if c.returning == m {
 		e.returned(now, m)
 	}
+	if c.renewing == m {
+		e.renewed(now, m)
+	}
 	if m.stood {
 		return
 	}
@@ -153,7 +156,7 @@ func (e *Engine) stands(now time.Time, m *machine) {
 	if c.upSince.IsZero() {
 		c.upSince = now
 	}
-	if c.returning != m {
+	if c.returning != m && c.renewing != m {
 		c.peers.Worked(m.peer)
 		e.planReturn(now, c)
 	}
@@ -188,6 +191,9 @@ func (e *Engine) stay(now time.Time, c *connection) {
 		c.returning = nil
 		c.failBack.Failed()
 	}
+	if c.renewing != nil && c.renewing.State() == v2.Dead {
+		c.renewing, c.renewed = nil, nil
+	}
 	e.planReturn(now, c)
 }
 
@@ -195,15 +201,7 @@ func (e *Engine) stay(now time.Time, c *connection) {
 // the backup when all of them are there.
 func (e *Engine) returned(now time.Time, m *machine) {
 	c := m.conn
-	complete := true
-	for i := range c.conf.Children {
-		child := &c.conf.Children[i]
-		if carriedElsewhere(c, m, child.Name) && !m.Carries(child.Name) {
-			complete = false
-			m.Want(now, child, sadb.Flow{})
-		}
-	}
-	if !complete {
+	if !moved(now, c, m) {
 		return
 	}
 	c.returning = nil
@@ -215,6 +213,20 @@ func (e *Engine) returned(now time.Time, m *machine) {
 			e.sync(now, other)
 		}
 	}
+}
+
+// moved negotiates over an IKE SA every child SA that others of its connection
+// carry, and reports whether it carries them all.
+func moved(now time.Time, c *connection, m *machine) bool {
+	complete := true
+	for i := range c.conf.Children {
+		child := &c.conf.Children[i]
+		if carriedElsewhere(c, m, child.Name) && !m.Carries(child.Name) {
+			complete = false
+			m.Want(now, child, sadb.Flow{})
+		}
+	}
+	return complete
 }
 
 func carriedElsewhere(c *connection, m *machine, child string) bool {

@@ -18,6 +18,12 @@ type Connection struct {
 	Remote  Endpoint
 	PSK     Secret
 
+	Credential *Credential // with which we authenticate by certificate
+	Trust      *Trust      // who vouches for the peer's certificate, also in EAP-TLS
+	Users      *Users      // who may authenticate by EAP-MSCHAPv2
+	PPK        PPK
+	Reauth     time.Duration // authentication is repeated this often, 0 never
+
 	IKE []suite.Proposal // in order of preference
 
 	Start              Start
@@ -66,8 +72,17 @@ type Identity struct {
 type Auth uint8
 
 const (
-	AuthPSK Auth = iota
+	AuthPSK  Auth = iota
+	AuthCert      // signature by the key of a certificate
+	AuthEAP       // the peer only: EAP-MSCHAPv2 or EAP-TLS
 )
+
+// PPK is a postquantum preshared key (RFC 8784), none when Key is empty.
+type PPK struct {
+	ID       string
+	Key      Secret
+	Required bool // a peer without it is refused
+}
 
 // Start says what brings a connection up.
 type Start uint8

@@ -18,8 +18,12 @@ const (
 )
 
 // Equal reports whether both are the same identity. RFC 7296 §3.5 compares
-// neither case nor encoding for us: the octets must agree.
+// neither case nor encoding for us: the octets must agree. Only distinguished
+// names have one form in a file and others on the wire (see sameDN).
 func (i Identity) Equal(o Identity) bool {
+	if i.Type == IDDN && o.Type == IDDN {
+		return sameDN(i.Data, o.Data)
+	}
 	return i.Type == o.Type && bytes.Equal(i.Data, o.Data)
 }
 
@@ -37,6 +41,10 @@ func (i Identity) String() string {
 		return printable(i.Data)
 	case IDRFC822:
 		return printable(i.Data)
+	case IDDN:
+		if text, ok := formatDN(i.Data); ok {
+			return text
+		}
 	case IDKeyID:
 		return "keyid:" + printable(i.Data)
 	}

@@ -50,6 +50,12 @@ type (
 	Terminate struct{ Conn, Child string }
 	// ConfigChanged replaces the configuration. What it does not touch stays up.
 	ConfigChanged struct{ Connections []Connection }
+	// Fetched is the answer to a Fetch: Err says in a few words why there is none.
+	Fetched struct {
+		URL  string
+		Data []byte
+		Err  string
+	}
 	// Shutdown deletes every SA, telling the peers.
 	Shutdown struct{}
 	// Forget drops every SA of a connection without telling the peer, as a crash
@@ -69,3 +75,4 @@ func (Terminate) input()        {}
 func (ConfigChanged) input()    {}
 func (Shutdown) input()         {}
 func (AddressesChanged) input() {}
+func (Fetched) input()          {}

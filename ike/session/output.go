@@ -44,6 +44,9 @@ type (
 		Pairs         []sadb.SPI
 		Quiet         time.Duration
 	}
+	// Fetch gets a CRL or OCSP response by HTTP. Whatever comes of it, a Fetched
+	// with the same URL is to follow.
+	Fetch struct{ URL string }
 	// Audit is one line for the operator. What a peer does wrong ends here.
 	Audit struct {
 		Level slog.Level
@@ -59,3 +62,4 @@ func (DeleteSA) output()  {}
 func (Policy) output()    {}
 func (Keepalive) output() {}
 func (Audit) output()     {}
+func (Fetch) output()     {}

@@ -95,7 +95,7 @@ func (s *SA) accepts(exchange wire.ExchangeType) bool {
 	case wire.ExchangeIKEIntermediate:
 		return s.state == InitAnswered && s.rounds() > 0
 	case wire.ExchangeIKEAuth:
-		return s.state == InitAnswered && s.rounds() == 0
+		return s.state == InitAnswered && s.rounds() == 0 && s.waiting == nil
 	case wire.ExchangeCreateChildSA:
 		return s.state == Established || s.state == Replaced || s.state == Deleting
 	case wire.ExchangeInformational:

@@ -14,11 +14,14 @@ import (
 
 // sendAuth proves who we are and asks for the first child SA (RFC 7296 §1.2).
 func (s *SA) sendAuth(now time.Time) {
+	if reason := s.preparePPK(); reason != "" {
+		s.fail(now, reason)
+		return
+	}
 	id := identity(s.conn.Local.ID)
-	auth, err := s.sign(s.conn, id)
+	proof, err := s.prove(s.conn, id)
 	if err != nil {
-		s.internal(err)
-		s.free(now)
+		s.fail(now, err.Error())
 		return
 	}
 	s.move(AuthSent)
@@ -26,11 +29,14 @@ func (s *SA) sendAuth(now time.Time) {
 	if s.env.Host.Alone(s) {
 		payloads = append(payloads, wire.Notify{Type: wire.NotifyInitialContact})
 	}
+	payloads = append(payloads, proof.certs...)
+	payloads = append(payloads, certificateRequest([]*session.Connection{s.conn})...)
 	if !s.conn.Remote.ID.IsZero() {
 		payloads = append(payloads, wire.IDr{Identity: identity(s.conn.Remote.ID)})
 	}
-	payloads = append(append(payloads, auth), s.mobikePayloads()...)
+	payloads = append(append(payloads, proof.auth), s.mobikePayloads()...)
 	payloads = append(payloads, s.crashToken()...)
+	payloads = append(payloads, proof.ppk...)
 	a, ask, err := s.firstChild()
 	if err != nil {
 		s.internal(err)
@@ -52,24 +58,47 @@ func (s *SA) firstChild() (*attempt, []wire.Payload, error) {
 // authAnswered checks the responder's proof. Without one, or with a wrong one,
 // there is no IKE SA.
 func (s *SA) authAnswered(now time.Time, m wire.Message) {
-	a := s.asking
 	id, okID := wire.Find[wire.IDr](m.Payloads)
 	auth, okAuth := wire.Find[wire.AUTH](m.Payloads)
 	if !okID || !okAuth {
 		s.fail(now, s.authRefused(m))
 		return
 	}
-	if reason := s.distrust(s.conn, id.Identity, s.conn.Remote.ID, auth); reason != "" {
-		// RFC 7296 §2.21.2: the initiator tells so in an INFORMATIONAL of its own.
-		s.sendOnce(wire.ExchangeInformational, wire.Notify{Type: wire.NotifyAuthenticationFailed})
-		s.fail(now, reason)
+	if reason := s.confirmPPK(m); reason != "" {
+		s.refuseAnswer(now, reason)
 		return
 	}
+	p := s.shown(m, id.Identity, auth)
+	reason := s.distrust(now, s.conn, &p)
+	if reason != "" {
+		s.refuseAnswer(now, reason)
+		return
+	}
+	s.unrevoked(now, s.conn, p.chain, func(now time.Time, reason string) {
+		if reason != "" {
+			s.refuseAnswer(now, reason)
+			return
+		}
+		s.accepted(now, m, p)
+	})
+}
+
+// refuseAnswer: RFC 7296 §2.21.2, the initiator tells so in an INFORMATIONAL of
+// its own.
+func (s *SA) refuseAnswer(now time.Time, reason string) {
+	s.sendOnce(wire.ExchangeInformational, wire.Notify{Type: wire.NotifyAuthenticationFailed})
+	s.fail(now, reason)
+}
+
+// accepted takes the child SA, now that the responder has proved who it is.
+func (s *SA) accepted(now time.Time, m wire.Message, p proof) {
+	a := s.asking
 	nonces := [][]byte{s.handshake.nonceI, s.handshake.nonceR}
 	s.asking = nil
 	s.learnMobike(now, m.Payloads)
 	s.learnCrashToken(m.Payloads)
-	s.establish(now, id.Identity)
+	s.establish(now, session.Identity{Type: uint8(p.id.Type), Data: p.id.Data})
+	s.heedAuthLifetime(now, m.Payloads)
 	s.childAnswered(now, a, m, nonces)
 }
 
@@ -80,46 +109,19 @@ func (s *SA) authRefused(m wire.Message) string {
 	case !ok:
 		return "peer answers IKE_AUTH without IDr or AUTH"
 	case n.Type == wire.NotifyAuthenticationFailed:
-		return fmt.Sprintf("peer refuses our authentication (%v): compare psk, local.id (%v) and remote.id (%v) on both ends",
-			n.Type, s.conn.Local.ID, s.conn.Remote.ID)
+		return fmt.Sprintf("peer refuses our authentication (%v): compare %s, local.id (%v) and remote.id (%v) on both ends",
+			n.Type, authKeys(s.conn), s.conn.Local.ID, s.conn.Remote.ID)
 	}
 	return fmt.Sprintf("peer refuses IKE_AUTH (%v)", n.Type)
 }
 
-// distrust checks identity and AUTH of the peer and says what is wrong, if
-// anything. An empty identity in the configuration accepts any.
-func (s *SA) distrust(conn *session.Connection, id wire.Identity, want session.Identity, auth wire.AUTH) string {
-	got := session.Identity{Type: uint8(id.Type), Data: id.Data}
-	if !want.IsZero() && !want.Equal(got) {
-		return fmt.Sprintf("peer says it is %v, we expect %v (configuration key: remote.id)", got, want)
-	}
-	if auth.Method != wire.AuthSharedKey {
-		return fmt.Sprintf("peer authenticates by %v, we expect shared key (configuration key: remote.auth)", auth.Method)
-	}
-	octets, err := s.octets(!s.initiator, id)
-	if err != nil || !suite.VerifyPSK(s.suite.PRF, conn.PSK, octets, auth.Data) {
-		return "peer's AUTH does not verify: the pre-shared keys differ (configuration key: psk)"
-	}
-	return ""
-}
-
-// sign makes our AUTH payload (RFC 7296 §2.15).
-func (s *SA) sign(conn *session.Connection, id wire.Identity) (wire.AUTH, error) {
-	octets, err := s.octets(s.initiator, id)
-	if err != nil {
-		return wire.AUTH{}, err
-	}
-	data, err := suite.PSKAuth(s.suite.PRF, conn.PSK, octets)
-	return wire.AUTH{Method: wire.AuthSharedKey, Data: data}, err
-}
-
 // octets are what AUTH of the initiator or of the responder covers.
-func (s *SA) octets(initiator bool, id wire.Identity) ([]byte, error) {
+func (s *SA) octets(keys *suite.IKEKeys, initiator bool, id wire.Identity) ([]byte, error) {
 	h := s.handshake
 	if initiator {
-		return suite.SignedOctets(s.suite.PRF, h.request, h.nonceR, s.keys.PI, id, h.intAuth.Octets(h.authID)...)
+		return suite.SignedOctets(s.suite.PRF, h.request, h.nonceR, keys.PI, id, h.intAuth.Octets(h.authID)...)
 	}
-	return suite.SignedOctets(s.suite.PRF, h.response, h.nonceI, s.keys.PR, id, h.intAuth.Octets(h.authID)...)
+	return suite.SignedOctets(s.suite.PRF, h.response, h.nonceI, keys.PR, id, h.intAuth.Octets(h.authID)...)
 }
 
 func identity(id session.Identity) wire.Identity {
@@ -127,11 +129,12 @@ func identity(id session.Identity) wire.Identity {
 }
 
 // establish makes the IKE SA stand.
-func (s *SA) establish(now time.Time, peer wire.Identity) {
-	s.peerID = session.Identity{Type: uint8(peer.Type), Data: slices.Clone(peer.Data)}
+func (s *SA) establish(now time.Time, peer session.Identity) {
+	s.peerID = session.Identity{Type: peer.Type, Data: slices.Clone(peer.Data)}
 	s.handshake, s.candidates = nil, nil
 	s.expireAt = time.Time{}
 	s.move(Established)
+	s.limitAuth(now)
 	s.live(now, "IKE SA established")
 	s.env.Host.Established(now, s)
 }
@@ -156,43 +159,80 @@ func (s *SA) live(now time.Time, event string) {
 }
 
 // answerAuth checks the initiator's proof and answers with ours and the first
-// child SA. A child SA that fails leaves the IKE SA standing (RFC 7296 §1.3).
+// child SA. One that sends no proof at all asks for EAP (RFC 7296 §2.16).
 func (s *SA) answerAuth(now time.Time, d session.Datagram, m wire.Message) {
-	id, okID := wire.Find[wire.IDi](m.Payloads)
-	auth, okAuth := wire.Find[wire.AUTH](m.Payloads)
-	if !okID || !okAuth {
-		s.refuseAuth(now, d, m, "peer sends IKE_AUTH without IDi or AUTH: it wants another way to authenticate (configuration key: remote.auth)")
+	if s.handshake.eap != nil {
+		s.answerEAP(now, d, m)
 		return
 	}
-	conn, reason := s.identify(m, id.Identity, auth)
+	id, okID := wire.Find[wire.IDi](m.Payloads)
+	auth, okAuth := wire.Find[wire.AUTH](m.Payloads)
+	if !okID {
+		s.refuseAuth(now, d, m, "peer sends IKE_AUTH without IDi")
+		return
+	}
+	if !okAuth {
+		s.beginEAP(now, d, m, id.Identity)
+		return
+	}
+	p := s.shown(m, id.Identity, auth)
+	conn, reason := s.identify(m, id.Identity, func(conn *session.Connection) string {
+		return s.verify(now, conn, &p, m)
+	})
 	if conn == nil {
 		s.refuseAuth(now, d, m, reason)
 		return
 	}
-	s.conn = conn
-	ours := identity(conn.Local.ID)
-	proof, err := s.sign(conn, ours)
+	s.unrevoked(now, conn, p.chain, func(now time.Time, reason string) {
+		s.conn = conn
+		if reason != "" {
+			s.refuseAuth(now, d, m, reason)
+			return
+		}
+		s.admit(now, d, m, p)
+	})
+}
+
+// admit lets the initiator in: it has proved who it is.
+func (s *SA) admit(now time.Time, d session.Datagram, m wire.Message, p proof) {
+	s.takeKeys(p.keys)
+	ours := identity(s.conn.Local.ID)
+	proof, err := s.prove(s.conn, ours)
 	if err != nil {
-		s.internal(err)
-		s.free(now)
+		s.refuseAuth(now, d, m, err.Error())
 		return
 	}
+	lead := append([]wire.Payload{wire.IDr{Identity: ours}}, proof.certs...)
+	lead = append(lead, proof.auth)
+	if p.ppk {
+		lead = append(lead, wire.Notify{Type: wire.NotifyPPKIdentity})
+	}
+	s.welcome(now, d, m, session.Identity{Type: uint8(p.id.Type), Data: p.id.Data}, m.Payloads, lead)
+}
+
+// welcome establishes the IKE SA and answers with the first child SA behind the
+// given payloads. A child SA that fails leaves the IKE SA standing (RFC 7296 §1.3).
+func (s *SA) welcome(now time.Time, d session.Datagram, m wire.Message, peer session.Identity, asked, lead []wire.Payload) {
 	nonces := [][]byte{s.handshake.nonceI, s.handshake.nonceR}
-	s.learnMobike(now, m.Payloads)
-	s.learnCrashToken(m.Payloads)
-	s.establish(now, id.Identity)
-	if _, ok := wire.FindNotify(m.Payloads, wire.NotifyInitialContact); ok {
+	s.learnMobike(now, asked)
+	s.learnCrashToken(asked)
+	s.establish(now, peer)
+	if _, ok := wire.FindNotify(asked, wire.NotifyInitialContact); ok {
 		s.env.Host.InitialContact(now, s)
 	}
-	c, payloads := s.grant(now, grant{payloads: m.Payloads, first: true, nonces: nonces})
-	s.respond(d, m, slices.Concat([]wire.Payload{wire.IDr{Identity: ours}, proof}, s.answerAnnounced(), s.crashToken(), payloads)...)
+	c, payloads := s.grant(now, grant{payloads: asked, first: true, nonces: nonces})
+	if s.conn.Reauth > 0 {
+		lead = append(lead, wire.AuthLifetime(s.conn.Reauth/time.Second).Notify())
+	}
+	s.respond(d, m, slices.Concat(lead, s.answerAnnounced(), s.crashToken(), payloads)...)
 	if c != nil {
 		s.switchOver(now, c)
 	}
 }
 
-// identify finds the connection that the peer means and can prove to be for.
-func (s *SA) identify(m wire.Message, id wire.Identity, auth wire.AUTH) (*session.Connection, string) {
+// identify finds the connection that the peer means and, by what check says,
+// can be let in to.
+func (s *SA) identify(m wire.Message, id wire.Identity, check func(*session.Connection) string) (*session.Connection, string) {
 	wanted, named := wire.Find[wire.IDr](m.Payloads)
 	got := session.Identity{Type: uint8(id.Type), Data: id.Data}
 	var best string
@@ -207,7 +247,7 @@ func (s *SA) identify(m wire.Message, id wire.Identity, auth wire.AUTH) (*sessio
 		if !slices.Contains(conn.IKE, s.suite) {
 			continue
 		}
-		reason := s.distrust(conn, id, conn.Remote.ID, auth)
+		reason := check(conn)
 		if reason == "" {
 			return conn, ""
 		}
@@ -224,7 +264,12 @@ func (s *SA) identify(m wire.Message, id wire.Identity, auth wire.AUTH) (*sessio
 // refuseAuth answers with AUTHENTICATION_FAILED, whatever was wrong: a stranger
 // learns no more than that (RFC 7296 §2.21.2).
 func (s *SA) refuseAuth(now time.Time, d session.Datagram, m wire.Message, reason string) {
-	s.respond(d, m, wire.Notify{Type: wire.NotifyAuthenticationFailed})
+	s.turnAway(now, d, m, wire.Notify{Type: wire.NotifyAuthenticationFailed}, reason)
+}
+
+// turnAway answers with the given payload and closes the IKE SA.
+func (s *SA) turnAway(now time.Time, d session.Datagram, m wire.Message, answer wire.Payload, reason string) {
+	s.respond(d, m, answer)
 	if s.env.Host.MayLog(now) {
 		s.audit(slog.LevelWarn, "negotiation refused", slog.String("reason", reason))
 	}

@@ -29,10 +29,14 @@ type handshake struct {
 	nonceI, nonceR    []byte
 	request, response []byte // IKE_SA_INIT as sent: AUTH covers them
 
-	intermediate bool          // the peer takes IKE_INTERMEDIATE
-	round        int           // additional key exchanges that are made
-	intAuth      suite.IntAuth // of those, for AUTH
-	authID       uint32        // Message ID of the first IKE_AUTH
+	intermediate bool                         // the peer takes IKE_INTERMEDIATE
+	round        int                          // additional key exchanges that are made
+	intAuth      suite.IntAuth                // of those, for AUTH
+	authID       uint32                       // Message ID of the first IKE_AUTH
+	hashes       wire.SignatureHashAlgorithms // under which the peer accepts signatures
+	ppk          bool                         // both ends can use a postquantum preshared key
+	mixed        *suite.IKEKeys               // with ours in them
+	eap          *eapServer                   // responder: while the peer authenticates by EAP
 
 	child *session.Child // initiator: the first child SA
 	flow  sadb.Flow
@@ -102,7 +106,7 @@ func (s *SA) initPayloads(nonce []byte, local, remote netip.AddrPort) []wire.Pay
 	return slices.Concat([]wire.Payload{
 		wire.KE{Group: s.handshake.ke.Group(), Data: s.handshake.ke.Public()},
 		wire.Nonce{Data: nonce},
-	}, s.natPayloads(local, remote), s.announceFragmentation(), s.announceIntermediate())
+	}, s.natPayloads(local, remote), s.announceFragmentation(), s.announceIntermediate(), s.announceAuth())
 }
 
 // clear writes an IKE_SA_INIT message, which nothing protects yet.
@@ -204,6 +208,7 @@ func (s *SA) initAccepted(now time.Time, d session.Datagram, m wire.Message) {
 	s.spiR = m.Header.ResponderSPI
 	s.handshake.nonceR = slices.Clone(nonce.Data)
 	s.handshake.response = slices.Clone(d.Data)
+	s.hear(m)
 	if err := s.agree(chosen, ke.Data); err != nil {
 		s.fail(now, err.Error())
 		return
@@ -254,6 +259,7 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.Message) *SA {
 	}
 	s.handshake = &handshake{nonceI: slices.Clone(nonce.Data), request: slices.Clone(d.Data)}
 	s.learnIntermediate(m)
+	s.hear(m)
 	chosen, offered, ok := s.chooseSuite(now, sa)
 	if !ok {
 		s.refuseInit(now, wire.Notify{Type: wire.NotifyNoProposalChosen})

@@ -29,7 +29,7 @@ func (s *SA) answerInformational(now time.Time, d session.Datagram, m wire.Messa
 		case wire.Notify:
 			if p.Type == wire.NotifyAuthenticationFailed {
 				s.respond(d, m)
-				s.refusedByPeer(now, "peer refuses our authentication (AUTHENTICATION_FAILED): compare psk, local.id and remote.id on both ends")
+				s.refusedByPeer(now, "peer refuses our authentication (AUTHENTICATION_FAILED): compare "+authKeys(s.conn)+", local.id and remote.id on both ends")
 				return
 			}
 			s.peerNotifies(now, p)
@@ -90,6 +90,10 @@ func (s *SA) peerDeletes(now time.Time, p wire.Delete) []uint32 {
 // SPI that we send to and the peer does not hold: the child SA goes, and the
 // next packet negotiates a new one (V7, RFC 7296 §1.5).
 func (s *SA) peerNotifies(now time.Time, n wire.Notify) {
+	if n.Type == wire.NotifyAuthLifetime {
+		s.heedAuthLifetime(now, []wire.Payload{n})
+		return
+	}
 	if n.Type != wire.NotifyInvalidSPI || len(n.Data) != 4 {
 		return
 	}

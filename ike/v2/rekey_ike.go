@@ -198,6 +198,7 @@ func (s *SA) handOver(now time.Time, next *SA) {
 		s.env.Host.Own(c.in, next)
 	}
 	next.retireAt = s.retireAt
+	next.reauthAt, next.authEnds = s.reauthAt, s.authEnds
 	s.still()
 	s.move(Replaced)
 	next.move(Established)

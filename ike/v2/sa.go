@@ -45,6 +45,8 @@ type Host interface {
 	Refused(now time.Time, conn, reason string)
 	// Up notes that a child SA stands.
 	Up(conn, child string)
+	// Reauthenticate opens another IKE SA in the place of this one.
+	Reauthenticate(now time.Time, s *SA)
 	// MayLog and MayAnswer bound what strangers can make us log and send.
 	MayLog(now time.Time) bool
 	MayAnswer(now time.Time) bool
@@ -62,7 +64,9 @@ type Env struct {
 	Host  Host
 	Trace bool // one debug Audit for every message
 
-	held int // octets of fragments at half-open IKE SAs
+	held        int // octets of fragments at half-open IKE SAs
+	Revocations *session.Revocations
+	TLS         session.TLS // for EAP-TLS, nil without
 }
 
 // SA is one IKE SA. It is used by one goroutine.
@@ -92,6 +96,7 @@ type SA struct {
 	answered  answered // the peer's last request
 	fragments fragments
 	tasks     []task
+	waiting   *waiting // for news of a certificate
 	asking    *attempt // the child SA that the outstanding request asks for
 	rekeying  bool     // the outstanding request asks for our successor
 
@@ -106,6 +111,8 @@ type SA struct {
 	hardAt   time.Time // delete
 	expireAt time.Time // half open, closed or replaced for too long
 	retireAt time.Time // delete: the peer opened another at the same moment
+	reauthAt time.Time // authenticate again, in another IKE SA
+	authEnds time.Time // delete: nobody did
 
 	keepaliveAt time.Time // for a NAT in front of us
 }
@@ -135,7 +142,10 @@ func (s *SA) Retiring() bool { return !s.retireAt.IsZero() }
 
 // Deadline is when the IKE SA wants a Tick, zero for never.
 func (s *SA) Deadline() time.Time {
-	first := earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt, s.keepaliveAt, s.mobility.probeAt)
+	first := earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt, s.keepaliveAt, s.mobility.probeAt, s.reauthAt, s.authEnds)
+	if s.waiting != nil {
+		first = earliest(first, s.waiting.until)
+	}
 	if s.request != nil {
 		first = earliest(first, s.request.retransmission.Due())
 	}
@@ -161,6 +171,7 @@ func (s *SA) Tick(now time.Time) {
 	if passed(now, s.retireAt) {
 		s.retire(now)
 	}
+	s.tickAuth(now)
 	if passed(now, s.softAt) {
 		s.softAt = time.Time{}
 		s.push(now, task{kind: taskRekeyIKE})
@@ -227,6 +238,7 @@ func (s *SA) close(now time.Time) {
 func (s *SA) still() {
 	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
 	s.keepaliveAt, s.mobility.probeAt = time.Time{}, time.Time{}
+	s.reauthAt, s.authEnds = time.Time{}, time.Time{}
 }
 
 // wipe overwrites the keys.
@@ -244,7 +256,10 @@ func (s *SA) giveUp() {
 	}
 	s.letGo()
 	s.fragments = fragments{}
-	s.request, s.tasks, s.handshake, s.asking = nil, nil, nil, nil
+	if s.handshake != nil && s.handshake.eap != nil {
+		s.handshake.eap.close()
+	}
+	s.request, s.tasks, s.handshake, s.asking, s.waiting = nil, nil, nil, nil, nil
 }
 
 func (s *SA) dropChildren() {
