@@ -133,7 +133,7 @@ func (c *Comparison) prepare(ctx context.Context, o *CompareOptions) error {
 type costs struct{ ours, theirs []float64 }
 
 // pipelines compares with ipsec-secgw, on both kinds of pages.
-func (c *Comparison) pipelines(ctx context.Context, o *CompareOptions, suite esp.Suite) error {
+func (c *Comparison) pipelines(ctx context.Context, o *CompareOptions, suite esp.Suite) (err error) {
 	const peer = "ipsec-secgw"
 	exe := filepath.Join(o.Folder, peer)
 	if _, err := os.Stat(exe); err != nil {
@@ -146,6 +146,7 @@ func (c *Comparison) pipelines(ctx context.Context, o *CompareOptions, suite esp
 	}
 	defer os.RemoveAll(dir)
 	s := &secgw{exe: exe, dir: dir, suite: suite, cpu: o.CPU}
+	defer func() { err = errors.Join(err, s.close()) }()
 	for _, pages := range []Pages{SmallPages, HugePages} {
 		if err := c.onPages(ctx, o, s, pages); err != nil {
 			return err

@@ -127,6 +127,12 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "; ")
 }
 
+// secgwPrefix names its run-time files, so that another DPDK program on this host
+// is not disturbed; close removes what it leaves.
+func secgwPrefix() string { return "spindle" + strconv.Itoa(os.Getpid()) }
+
+func (s *secgw) close() error { return os.RemoveAll(filepath.Join("/var/run/dpdk", secgwPrefix())) }
+
 // arguments: port 0 is on the encrypted side (-u 0x1), port 1 on the clear one.
 func (s *secgw) arguments(direction sadb.Direction, huge bool) []string {
 	const nowhere, source = "net_null%d,no-rx=1", "net_pcap%d,rx_pcap=frames.pcap,infinite_rx=1"
@@ -139,7 +145,7 @@ func (s *secgw) arguments(direction sadb.Direction, huge bool) []string {
 		memory = []string{"--in-memory", "--iova-mode=va", "-m", "512"}
 	}
 	args := append([]string{
-		"-l", strconv.Itoa(s.cpu), "--no-pci", "--no-telemetry", "--file-prefix=spindle" + strconv.Itoa(os.Getpid()),
+		"-l", strconv.Itoa(s.cpu), "--no-pci", "--no-telemetry", "--file-prefix=" + secgwPrefix(),
 		"--vdev", fmt.Sprintf(from[0], 0), "--vdev", fmt.Sprintf(from[1], 1), "--vdev", "crypto_aesni_gcm0",
 	}, memory...)
 	// Inbound frames repeat, so its replay window is off; ours stays on.
