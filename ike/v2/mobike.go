@@ -20,7 +20,7 @@ const (
 	detourAfter = 3
 	// probeInterval is how often an initiator behind a NAT asks how its peer
 	// sees it.
-	probeInterval = time.Minute
+	probeInterval = 30 * time.Second
 	firstProbe    = 2 * time.Second
 )
 

@@ -45,7 +45,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("encap", chooseInto(d, &c.ForceEncap, "encap", choice[bool]{"auto", false, false}, choice[bool]{"force", true, false})),
 		may("mobike", d.boolean(&c.MOBIKE, "mobike")),
 		may("nat_keepalive", d.duration(&c.NATKeepalive, "nat_keepalive", 0, time.Hour)),
-		may("fragment_size", number(d, &c.FragmentSize, "fragment_size", 576, 65535)),
+		may("fragment_size", number(d, &c.FragmentSize, "fragment_size", 256, 65535)),
 		may("redirect", func(n ast.Node) { c.Redirect, _ = d.address(n, "redirect") }),
 		may("preferred", func(n ast.Node) { d.preferred(n, &c) }),
 		may("idle_ike", d.boolean(&c.IdleIKE, "idle_ike")),
