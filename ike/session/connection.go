@@ -38,6 +38,8 @@ type Connection struct {
 	Redirect           netip.Addr    // where peers are sent instead of being answered (RFC 5685)
 	Lifetime           time.Duration // of the IKE SA, 0 takes DefaultIKELifetime
 
+	V1 V1 // what only IKEv1 has
+
 	Children []Child
 }
 

@@ -118,3 +118,11 @@ func (p V1Fragment) appendBody(dst []byte) ([]byte, error) {
 	}
 	return append(dst, p.Data...), nil
 }
+
+// ParseV1AttributeList reads attributes that stand by themselves: the data of
+// RESPONDER-LIFETIME (RFC 2407 §4.6.3.1).
+func ParseV1AttributeList(b []byte) ([]Attribute, error) {
+	r := newReader(b)
+	list := readV1AttributeList(&r)
+	return list, r.err
+}

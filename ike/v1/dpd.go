@@ -1,0 +1,138 @@
+package v1
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"spindle/ike/session"
+	"spindle/ike/wire"
+)
+
+// Dead peer detection (RFC 3706). Each query is an informational exchange of
+// its own with the next sequence number; so is each answer.
+
+// queries are ours that wait for an answer.
+type queries struct {
+	retransmission session.Retransmission
+	first, last    uint32 // sequence numbers out since the peer last answered
+	ignored        uint64 // queries and answers with a number that is wrong
+}
+
+// ask sends one query.
+func (s *SA) ask(now time.Time) {
+	s.queries.last++
+	s.notify(now, s.dpdNotify(wire.V1NotifyRUThere, s.queries.last))
+}
+
+func (s *SA) dpdNotify(t wire.V1NotifyType, seq uint32) wire.V1Notify {
+	return wire.V1Notify{DOI: wire.DOIIPsec, Protocol: wire.ProtocolIKE, SPI: s.cookies(), Type: t,
+		Data: binary.BigEndian.AppendUint32(nil, seq)}
+}
+
+// probe starts to ask. A peer that did not announce DPD would not answer (D9):
+// there only its silence in exchanges that must be answered shows.
+func (s *SA) probe(now time.Time) {
+	if !s.vendors[wire.V1VendorDPD] || s.dpd.Asking() {
+		return
+	}
+	if s.queries.last == 0 {
+		b, err := s.env.draw(4)
+		if err != nil {
+			s.internal(err)
+			return
+		}
+		// RFC 3706 §5.4: an initial number that is random, with the high bit clear.
+		s.queries.last = binary.BigEndian.Uint32(b)>>1 + 1
+	}
+	s.queries.first = s.queries.last + 1
+	s.queries.retransmission.Start(now, s.dpd.Ask(now, s.queries.first))
+	s.ask(now)
+}
+
+// tickDPD asks a periodic peer, asks again, and in the end buries it (D5).
+func (s *SA) tickDPD(now time.Time) {
+	if s.state != Established {
+		return
+	}
+	if s.dpd.Asking() && passed(now, s.queries.retransmission.Due()) {
+		errors, tries := s.dpd.Missed()
+		s.audit(slog.LevelInfo, fmt.Sprintf("DPD incrementing error counter (%d/%d)", errors, tries))
+		if again, dead := s.queries.retransmission.Step(now); dead {
+			s.bury(now, fmt.Sprintf("peer does not answer DPD after %d tries", tries))
+		} else if again {
+			s.ask(now)
+		}
+		return
+	}
+	if passed(now, s.dpd.Due()) {
+		s.probe(now)
+	}
+}
+
+// Silence is what the data path says of one of our children: we send, and
+// nothing that authenticates comes back (D3).
+func (s *SA) Silence(now, lastIn time.Time) {
+	if s.state == Established && s.dpd.Silent(now, lastIn) {
+		s.probe(now)
+	}
+}
+
+// Doubt asks the peer whether it lives, on somebody's word that proves nothing (V7).
+func (s *SA) Doubt(now time.Time) {
+	if s.state == Established {
+		s.probe(now)
+	}
+}
+
+// peerDPD answers a query in any case (D1), and takes an answer. A number that
+// does not follow is a replay, or not ours, and is counted (D9).
+func (s *SA) peerDPD(now time.Time, n wire.V1Notify) {
+	if len(n.Data) != 4 || s.state != Established && s.state != Replaced {
+		return
+	}
+	seq := binary.BigEndian.Uint32(n.Data)
+	if n.Type == wire.V1NotifyRUThere {
+		if last := s.dpd.Status().PeerSeq; last != 0 && int32(seq-last) <= 0 {
+			s.queries.ignored++
+			return
+		}
+		s.dpd.PeerAsked(now, seq)
+		s.notify(now, s.dpdNotify(wire.V1NotifyRUThereAck, seq))
+		return
+	}
+	if !s.dpd.Asking() || seq < s.queries.first || seq > s.queries.last {
+		s.queries.ignored++
+		return
+	}
+	s.dpd.Answered(now)
+	s.queries.retransmission.Stop()
+}
+
+// bury ends an ISAKMP SA whose peer is dead, in the order of D8: the child SAs, a
+// Delete for each, a Delete for the ISAKMP SA, and all that is known of the peer.
+func (s *SA) bury(now time.Time, reason string) {
+	gone := append([]*child(nil), s.children...)
+	var spis [][]byte
+	for _, c := range gone {
+		if c.state < childLingering {
+			spis = append(spis, spiBytes(c.in))
+		}
+	}
+	s.dropChildren()
+	if len(spis) > 0 {
+		s.notify(now, s.deleteOf(spis...))
+	}
+	s.deleteISAKMP()
+	peer, id := s.remote, s.peerID
+	others := s.env.Host.Peers(s)
+	s.free(now)
+	for _, o := range others {
+		o.free(now)
+		s.env.Host.Changed(now, o)
+	}
+	s.audit(slog.LevelWarn, fmt.Sprintf("%%CRYPTO-5-SESSION_STATUS: Crypto tunnel is DOWN. Peer %v Id: %v", peer, id),
+		slog.String("reason", reason))
+	s.env.Host.Failed(now, s.conn.Name, "", reason)
+}

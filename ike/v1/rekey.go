@@ -1,0 +1,79 @@
+package v1
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// renew asks for a new ISAKMP SA: there is no rekey in IKEv1, only another
+// phase 1 with the same peer, which takes the children over.
+func (s *SA) renew(now time.Time) {
+	if s.state == Established && !s.rekeyed {
+		s.rekeyed = true
+		s.env.Host.Renew(now, s)
+	}
+}
+
+// adopt takes over the children of all other ISAKMP SAs with the same peer.
+// Those of one that the peer had deleted are negotiated anew at once: whether
+// the peer kept its halves depends on who made it.
+func (s *SA) adopt(now time.Time) {
+	for _, o := range s.env.Host.Peers(s) {
+		if o.state != Established && o.state != Detached {
+			continue
+		}
+		doubtful := o.state == Detached
+		for _, c := range o.children {
+			s.env.Host.Own(c.in, s)
+			c.conn = s.conn
+			if c.state == childRekeying {
+				c.state = childInstalled
+			}
+			if doubtful && c.state == childInstalled {
+				s.push(task{conf: c.conf, pair: c.pair, replaces: c})
+			}
+		}
+		s.children = append(s.children, o.children...)
+		o.children = nil
+		s.audit(slog.LevelInfo, "ISAKMP SA replaced", slog.String("spi_i", o.spiI.String()))
+		o.replaced(now)
+		s.env.Host.Changed(now, o)
+	}
+}
+
+// replaced lets an ISAKMP SA that has a successor end.
+func (s *SA) replaced(now time.Time) {
+	s.softAt, s.hardAt, s.keepaliveAt = time.Time{}, time.Time{}, time.Time{}
+	if s.state == Detached {
+		s.free(now)
+		return
+	}
+	if q := s.quick; q != nil {
+		s.dropQuick(q)
+		s.forget(q.x)
+	}
+	s.tasks = nil
+	s.queries = queries{}
+	s.move(Replaced)
+	s.expireAt = now.Add(replacedLife)
+}
+
+// detach ends the ISAKMP SA but not its children: they were made by it and do
+// not depend on it (RFC 2409 §5.5). If nobody takes them over, they go.
+func (s *SA) detach(now time.Time, tell bool) {
+	if tell {
+		s.deleteISAKMP()
+	}
+	alive := slices.ContainsFunc(s.children, func(c *child) bool { return c.state < childLingering })
+	if s.state != Established || !alive || len(s.conn.Remote.Addresses) == 0 {
+		s.free(now)
+		return
+	}
+	s.giveUp()
+	s.softAt, s.hardAt, s.keepaliveAt = time.Time{}, time.Time{}, time.Time{}
+	s.wipe()
+	s.move(Detached)
+	s.expireAt = now.Add(detachedLife)
+	s.env.Host.Renew(now, s)
+}

@@ -1,0 +1,300 @@
+package v1
+
+import (
+	"crypto"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"spindle/ike/session"
+	"spindle/ike/suite"
+	"spindle/ike/wire"
+	"spindle/sadb"
+)
+
+const (
+	halfOpenLife = 30 * time.Second // for a peer to finish phase 1, or XAUTH
+	replacedLife = 10 * time.Second // a replaced ISAKMP SA still takes what is under way
+	detachedLife = 30 * time.Second // for a new ISAKMP SA to take the children over
+	maxExchanges = 64               // remembered at once
+	maxUsed      = 1 << 16          // message IDs of one ISAKMP SA
+)
+
+// Host is what an ISAKMP SA asks of the engine that runs it.
+type Host interface {
+	// Candidates lists the IKEv1 connections that a peer at remote may mean, best first.
+	Candidates(local, remote netip.Addr) []*session.Connection
+	// Peers lists the other ISAKMP SAs with the authenticated peer of this one.
+	Peers(s *SA) []*SA
+	// Alone reports whether nothing else is held with this peer.
+	Alone(s *SA) bool
+	// Own notes which ISAKMP SA a child SA belongs to, nil when it is gone.
+	Own(pair sadb.SPI, s *SA)
+	// UnknownToPeer says that the peer does not hold an SPI that none of this
+	// ISAKMP SA's children sends to.
+	UnknownToPeer(now time.Time, s *SA, spi sadb.SPI)
+	// Renew asks for a new ISAKMP SA with the peer of this one.
+	Renew(now time.Time, s *SA)
+	// Changed says that something happened to an ISAKMP SA other than the one
+	// that the engine called.
+	Changed(now time.Time, s *SA)
+	// Failed notes why what we negotiated is not up: a child SA, or with an
+	// empty child the ISAKMP SA. It holds back the next attempt.
+	Failed(now time.Time, conn, child, reason string)
+	// Refused notes why a peer's negotiation was refused.
+	Refused(now time.Time, conn, reason string)
+	// Up notes that a child SA stands.
+	Up(conn, child string)
+	// MayLog and MayAnswer bound what strangers can make us log and send.
+	MayLog(now time.Time) bool
+	MayAnswer(now time.Time) bool
+}
+
+// Trust knows keys and certificates. It answers for a connection without one
+// with an error that says so.
+type Trust interface {
+	// Credentials are our certificate chain, leaf first in DER, and its key.
+	Credentials(conn *session.Connection) (chain [][]byte, key crypto.Signer, err error)
+	// Verify checks the peer's certificates for the identity that it claims and
+	// returns the key of the leaf.
+	Verify(now time.Time, conn *session.Connection, id session.Identity, chain [][]byte) (crypto.PublicKey, error)
+}
+
+// Env is what all ISAKMP SAs of an engine share.
+type Env struct {
+	Rand  io.Reader
+	SPIs  session.SPIs
+	SPD   *session.SPD
+	Out   *session.Outbox
+	Host  Host
+	Trust Trust
+	Pools Pools
+	Trace bool // one debug Audit for every message
+}
+
+// SA is one ISAKMP SA. It is used by one goroutine.
+type SA struct {
+	env       *Env
+	state     State
+	initiator bool // of phase 1: it names the cookies
+
+	conn       *session.Connection // nil until the peer has said who it is
+	candidates []*session.Connection
+
+	local, remote       netip.AddrPort
+	natLocal, natRemote bool
+	natFaked            bool // the connection asks for UDP although there is no NAT
+	draftNAT            bool // NAT traversal by a draft's numbers
+	vendors             map[wire.V1Vendor]bool
+	spiI, spiR          wire.SPI // the cookies
+	peerID              session.Identity
+
+	phase1 *phase1 // until phase 1 is over
+	suite  suite.V1IKE
+	keys   *suite.V1Keys
+	chain  *suite.V1Chain // after phase 1 it starts all others
+
+	exchanges []*exchange
+	used      map[uint32]struct{} // message IDs of the peer's exchanges
+	fragments fragments
+	tasks     []task
+	quick     *quick // that we initiated and the peer has not answered
+	config    config // what the transaction exchange gave
+
+	children []*child
+	dpd      session.Liveness
+	queries  queries
+
+	created     time.Time
+	softAt      time.Time // rekey
+	hardAt      time.Time // delete
+	expireAt    time.Time // half open, replaced or detached for too long
+	keepaliveAt time.Time
+	rekeyed     bool // we asked for its successor
+}
+
+// State is where the ISAKMP SA stands.
+func (s *SA) State() State { return s.state }
+
+// Conn is the connection it belongs to, nil while that is not known.
+func (s *SA) Conn() *session.Connection { return s.conn }
+
+// Local and Remote are its ends.
+func (s *SA) Local() netip.AddrPort  { return s.local }
+func (s *SA) Remote() netip.AddrPort { return s.remote }
+
+// LocalSPI is the cookie that we chose.
+func (s *SA) LocalSPI() wire.SPI {
+	if s.initiator {
+		return s.spiI
+	}
+	return s.spiR
+}
+
+// IsHalfOpen reports whether a peer that we know nothing about made us hold it.
+func (s *SA) IsHalfOpen() bool { return s.state == HalfOpen }
+
+// Established reports whether it can carry exchanges.
+func (s *SA) Established() bool { return s.state == Established }
+
+// Deadline is when the ISAKMP SA wants a Tick, zero for never.
+func (s *SA) Deadline() time.Time {
+	first := earliest(s.softAt, s.hardAt, s.expireAt, s.keepaliveAt, s.queries.retransmission.Due())
+	if s.state == Established {
+		first = earliest(first, s.dpd.Due())
+	}
+	for _, x := range s.exchanges {
+		first = earliest(first, x.retransmission.Due(), x.until)
+	}
+	for _, c := range s.children {
+		first = earliest(first, c.deadline())
+	}
+	return first
+}
+
+// Tick does what has become due.
+func (s *SA) Tick(now time.Time) {
+	s.retransmit(now)
+	s.tickDPD(now)
+	if passed(now, s.keepaliveAt) {
+		s.keepalive(now)
+	}
+	if passed(now, s.expireAt) {
+		s.expire(now)
+	}
+	if passed(now, s.hardAt) && s.state == Established {
+		s.audit(slog.LevelWarn, "ISAKMP SA expired")
+		s.detach(now, true)
+	}
+	if passed(now, s.softAt) {
+		s.softAt = time.Time{}
+		s.renew(now)
+	}
+	for _, c := range append([]*child(nil), s.children...) {
+		s.tickChild(now, c)
+	}
+	s.pump(now)
+}
+
+// expire ends what waited too long.
+func (s *SA) expire(now time.Time) {
+	s.expireAt = time.Time{}
+	switch s.state {
+	case HalfOpen:
+		if s.env.Host.MayLog(now) {
+			s.audit(slog.LevelInfo, "half-open ISAKMP SA timed out")
+		}
+	case Authenticating:
+		s.fail(now, "peer does not finish XAUTH or mode config")
+		return
+	case Replaced:
+		s.deleteISAKMP()
+	}
+	s.free(now)
+}
+
+// move changes the state. An illegal move is a mistake of ours: it is said
+// aloud and does not happen.
+func (s *SA) move(next State) {
+	state, err := s.state.to(next)
+	if err != nil {
+		s.internal(err)
+		return
+	}
+	s.state = state
+}
+
+// free forgets everything about the ISAKMP SA. Its children go with it.
+func (s *SA) free(now time.Time) {
+	if s.state == Dead {
+		return
+	}
+	s.dropChildren()
+	s.giveUp()
+	s.release()
+	s.softAt, s.hardAt, s.expireAt, s.keepaliveAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	s.wipe()
+	s.move(Dead)
+}
+
+// wipe overwrites the keys.
+func (s *SA) wipe() {
+	if s.keys != nil {
+		s.keys.Wipe()
+	}
+	s.keys, s.chain = nil, nil
+}
+
+// giveUp forgets what is under way.
+func (s *SA) giveUp() {
+	for _, x := range s.exchanges {
+		if x.quick != nil {
+			s.dropQuick(x.quick)
+		}
+	}
+	s.exchanges, s.tasks, s.phase1, s.quick = nil, nil, nil, nil
+	s.queries = queries{}
+}
+
+func (s *SA) dropChildren() {
+	for len(s.children) > 0 {
+		s.remove(s.children[0])
+	}
+}
+
+// attrs name the ISAKMP SA in the operator's log.
+func (s *SA) attrs() []slog.Attr {
+	var list []slog.Attr
+	if s.conn != nil {
+		list = append(list, slog.String("conn", s.conn.Name))
+	}
+	return append(list, slog.String("peer", s.remote.String()))
+}
+
+func (s *SA) audit(level slog.Level, event string, attrs ...slog.Attr) {
+	s.env.Out.Audit(level, event, append(s.attrs(), attrs...)...)
+}
+
+// internal reports a fault that is ours and not the peer's.
+func (s *SA) internal(err error) {
+	s.audit(slog.LevelError, "internal fault", slog.String("error", err.Error()))
+}
+
+// draw reads unpredictable octets.
+func (e *Env) draw(n int) ([]byte, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(e.Rand, b); err != nil {
+		return nil, fmt.Errorf("draw randomness: %w", err)
+	}
+	return b, nil
+}
+
+// newCookie draws a cookie: RFC 2408 §2.5.3, unique and not to be guessed; zero
+// is none.
+func (e *Env) newCookie() (wire.SPI, error) {
+	b, err := e.draw(8)
+	if err != nil {
+		return 0, err
+	}
+	return wire.SPI(binary.BigEndian.Uint64(b) | 1), nil
+}
+
+// newNonce draws a nonce of twice the 16 octets that any PRF here asks for.
+func (e *Env) newNonce() ([]byte, error) { return e.draw(32) }
+
+// earliest is the first of the times that are set.
+func earliest(times ...time.Time) time.Time {
+	var first time.Time
+	for _, t := range times {
+		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// passed reports whether a time that is set has come.
+func passed(now, t time.Time) bool { return !t.IsZero() && !now.Before(t) }

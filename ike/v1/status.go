@@ -1,0 +1,84 @@
+package v1
+
+import (
+	"time"
+
+	"spindle/ike/session"
+	"spindle/sadb"
+)
+
+// Status is the ISAKMP SA as an operator sees it.
+func (s *SA) Status(now time.Time) session.IKEStatus {
+	st := session.IKEStatus{
+		Version: 1, State: s.state.String(), Initiator: s.initiator,
+		Local: s.local, Remote: s.remote, RemoteID: text(s.peerID),
+		SPIi: uint64(s.spiI), SPIr: uint64(s.spiR),
+		NATLocal: s.natLocal, NATRemote: s.natRemote,
+		Age: now.Sub(s.created), RekeyIn: until(now, s.softAt),
+	}
+	if s.keys != nil {
+		st.Suite = s.suite.Proposal.String()
+	}
+	if s.conn != nil {
+		st.Conn, st.LocalID = s.conn.Name, text(s.conn.Local.ID)
+	}
+	return st
+}
+
+// Children are its child SAs as an operator sees them.
+func (s *SA) Children(now time.Time) []session.ChildStatus {
+	var list []session.ChildStatus
+	for _, c := range s.children {
+		list = append(list, session.ChildStatus{
+			Conn: c.conn.Name, Child: c.conf.Name, State: c.state.String(),
+			SPIIn: c.in, SPIOut: c.out, Suite: c.suite.String(), Encap: c.encap, Mode: c.mode,
+			Local: s.local, Remote: s.remote, LocalTS: []sadb.Selector{c.pair.local}, RemoteTS: []sadb.Selector{c.pair.remote},
+			KeyIn: c.keyIn, KeyOut: c.keyOut,
+			Age: now.Sub(c.created), RekeyIn: until(now, c.softAt), ExpiresIn: until(now, c.hardAt),
+		})
+	}
+	return list
+}
+
+// Up reports whether a child SA carries traffic.
+func (s *SA) Up() bool { return s.findChild(func(c *child) bool { return c.outSet }) != nil }
+
+// Usable reports whether child SAs are to be asked for over it.
+func (s *SA) Usable() bool {
+	return s.state == Opening || s.state == Authenticating || s.state == Established && !s.rekeyed
+}
+
+// Negotiating reports whether phase 1 or a new child SA is under way.
+func (s *SA) Negotiating() bool {
+	return s.state == Opening || s.state == HalfOpen || s.state == Authenticating || s.quick != nil && s.quick.replaces == nil
+}
+
+// SamePeer reports whether both are with one authenticated peer.
+func (s *SA) SamePeer(o *SA) bool {
+	return s.conn != nil && s.conn == o.conn && !s.peerID.IsZero() && s.peerID.Equal(o.peerID)
+}
+
+// Ignored counts DPD messages with a sequence number that does not follow (D9).
+func (s *SA) Ignored() uint64 { return s.queries.ignored }
+
+// ForgetAll drops everything without a word to the peer.
+func (s *SA) ForgetAll(now time.Time) { s.free(now) }
+
+// Sends reports whether a child SA sends with this SPI.
+func (s *SA) Sends(spi uint32) bool {
+	return s.findChild(func(c *child) bool { return uint32(c.out) == spi && c.outSet }) != nil
+}
+
+func text(id session.Identity) string {
+	if id.IsZero() {
+		return ""
+	}
+	return id.String()
+}
+
+func until(now, t time.Time) time.Duration {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, t.Sub(now))
+}
