@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"spindle/ike/session"
+	"spindle/ike/v1"
 	"spindle/ike/v2"
 	"spindle/sadb"
 )
@@ -161,7 +162,13 @@ func (e *Engine) want(now time.Time, c *connection, child *session.Child, flow s
 
 // begin opens an IKE SA and, with it, a child SA.
 func (e *Engine) begin(now time.Time, c *connection, local, remote netip.AddrPort, child *session.Child, flow sadb.Flow) *machine {
-	m := e.add(now, v2.Initiate(e.env, now, c.conf, local, remote, child, flow))
+	var sa association
+	if c.conf.Version == 1 {
+		sa = v1.Initiate(e.v1, now, c.conf, local, remote, child, flow)
+	} else {
+		sa = v2.Initiate(e.env, now, c.conf, local, remote, child, flow)
+	}
+	m := e.add(now, sa)
 	e.sync(now, m)
 	return m
 }
@@ -169,7 +176,7 @@ func (e *Engine) begin(now time.Time, c *connection, local, remote netip.AddrPor
 // usable is the IKE SA over which child SAs are negotiated: the newest.
 func (c *connection) usable() *machine {
 	for _, m := range slices.Backward(c.sas) {
-		if s := m.State(); !m.Retiring() && (s == v2.InitSent || s == v2.AuthSent || s == v2.Established) {
+		if m.Usable() {
 			return m
 		}
 	}

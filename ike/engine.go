@@ -4,7 +4,7 @@
 // in by Step, what is to be done comes out as a list of outputs whose order is
 // the contract (DESIGN.md §3).
 //
-// It holds no protocol. IKEv2 (RFC 7296) is in v2.
+// It holds no protocol. IKEv2 (RFC 7296) is in v2, IKEv1 (RFC 2409) in v1.
 package ike
 
 import (
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"spindle/ike/session"
+	"spindle/ike/v1"
 	"spindle/ike/v2"
 	"spindle/ike/wire"
 	"spindle/sadb"
@@ -27,6 +28,8 @@ type Config struct {
 	CrashSecret session.Secret // for RFC 6290: random, kept over restarts, known to nobody else; empty does without
 	Trace       bool           // one debug Audit for every IKE message in and out
 	TLS         session.TLS    // for EAP-TLS, nil without
+
+	TrustV1 v1.Trust // keys and certificates of IKEv1, nil for none
 }
 
 // Engine runs every IKE SA of a gateway. It is used by one goroutine.
@@ -35,6 +38,7 @@ type Engine struct {
 	out session.Outbox
 	spd *session.SPD
 	env *v2.Env
+	v1  *v1.Env
 
 	connections []*connection // in the order of the configuration
 	byName      map[string]*connection
@@ -45,7 +49,7 @@ type Engine struct {
 	bySPI    map[wire.SPI]*machine
 	byInit   map[initKey]*machine // responders, by the IKE_SA_INIT request that made them
 	byPeer   map[netip.Addr][]*machine
-	byPair   map[sadb.SPI]*v2.SA
+	byPair   map[sadb.SPI]association
 	halfOpen int
 
 	timers  timers
@@ -60,7 +64,7 @@ type Engine struct {
 
 // machine is an IKE SA as the engine holds it.
 type machine struct {
-	*v2.SA
+	association
 	timer    *timer
 	conn     *connection
 	peer     netip.Addr
@@ -80,7 +84,7 @@ func New(cfg Config) *Engine {
 		bySPI:     make(map[wire.SPI]*machine),
 		byInit:    make(map[initKey]*machine),
 		byPeer:    make(map[netip.Addr][]*machine),
-		byPair:    make(map[sadb.SPI]*v2.SA),
+		byPair:    make(map[sadb.SPI]association),
 		cookies:   cookies{rand: cfg.Rand},
 		answers:   bucket{rate: strayRate, burst: strayBurst},
 		logs:      bucket{rate: strayRate, burst: strayBurst},
@@ -90,6 +94,7 @@ func New(cfg Config) *Engine {
 	}
 	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace,
 		Revocations: session.NewRevocations(), TLS: cfg.TLS}
+	e.v1 = e.newV1()
 	return e
 }
 
@@ -192,8 +197,8 @@ func (e *Engine) shutdown(now time.Time) {
 }
 
 // add takes in a new IKE SA.
-func (e *Engine) add(now time.Time, sa *v2.SA) *machine {
-	m := &machine{SA: sa, notices: bucket{rate: noticeRate, burst: noticeBurst}}
+func (e *Engine) add(now time.Time, sa association) *machine {
+	m := &machine{association: sa, notices: bucket{rate: noticeRate, burst: noticeBurst}}
 	m.timer = e.timers.add(func(now time.Time) {
 		m.Tick(now)
 		e.sync(now, m)
@@ -209,7 +214,7 @@ func (e *Engine) add(now time.Time, sa *v2.SA) *machine {
 
 // sync brings the engine's indexes and timers up to what an IKE SA has become.
 func (e *Engine) sync(now time.Time, m *machine) {
-	if m.State() == v2.Dead {
+	if m.Gone() {
 		e.remove(now, m)
 		return
 	}
@@ -234,8 +239,8 @@ func (e *Engine) sync(now time.Time, m *machine) {
 }
 
 // syncAll does it for the machine of an IKE SA.
-func (e *Engine) syncAll(now time.Time, sa *v2.SA) {
-	if m := e.bySPI[sa.LocalSPI()]; m != nil && m.SA == sa {
+func (e *Engine) syncAll(now time.Time, sa association) {
+	if m := e.bySPI[sa.LocalSPI()]; m != nil && m.association == sa {
 		e.sync(now, m)
 	}
 }
@@ -293,14 +298,15 @@ func (h host) Adopt(now time.Time, sa *v2.SA) { h.add(now, sa) }
 
 func (h host) Alone(sa *v2.SA) bool {
 	return !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
-		return m.SA != sa && m.State() <= v2.Established
+		other, ok := m.association.(*v2.SA)
+		return ok && other != sa && other.State() <= v2.Established
 	})
 }
 
 func (h host) Established(now time.Time, sa *v2.SA) {
 	for _, m := range h.byPeer[sa.Remote().Addr()] {
-		if m.SA != sa && m.SamePeer(sa) {
-			m.Crossed(now, sa)
+		if other, ok := m.association.(*v2.SA); ok && other != sa && other.SamePeer(sa) {
+			other.Crossed(now, sa)
 			h.timers.set(m.timer, m.Deadline())
 		}
 	}
@@ -311,12 +317,13 @@ func (h host) Established(now time.Time, sa *v2.SA) {
 // between the authenticated identities".
 func (h host) InitialContact(now time.Time, sa *v2.SA) {
 	for _, m := range slices.Clone(h.sas) {
-		if m.SA == sa || !m.SamePeer(sa) || m.State() != v2.Established {
+		other, ok := m.association.(*v2.SA)
+		if !ok || other == sa || !other.SamePeer(sa) || other.State() != v2.Established {
 			continue
 		}
 		h.out.Audit(slog.LevelInfo, "IKE SA dropped", slog.String("conn", m.Conn().Name),
 			slog.String("peer", m.Remote().String()), slog.String("reason", "peer started anew (INITIAL_CONTACT)"))
-		m.Discard(now)
+		other.Discard(now)
 		h.sync(now, m)
 	}
 }
@@ -333,7 +340,7 @@ func (h host) Own(pair sadb.SPI, sa *v2.SA) {
 // does not hold.
 func (h host) UnknownToPeer(now time.Time, sa *v2.SA, spi sadb.SPI) {
 	for _, m := range slices.Clone(h.byPeer[sa.Remote().Addr()]) {
-		if m.SA != sa && m.SamePeer(sa) && m.Forget(now, spi) {
+		if other, ok := m.association.(*v2.SA); ok && other != sa && other.SamePeer(sa) && other.Forget(now, spi) {
 			h.sync(now, m)
 			return
 		}

@@ -168,7 +168,7 @@ func TestOwnMistakesAreSaid(t *testing.T) {
 	old := connection(t, 1, session.StartTraffic)
 	old.Version = 1
 	for want, conn := range map[string]session.Connection{
-		"remote.addresses": anyPeer, "local.address": noLocal, "version 1": old,
+		"remote.addresses": anyPeer, "local.address": noLocal, "no proposal of the connection can be had in IKEv1": old,
 	} {
 		e := newEngine()
 		e.Step(midnight, session.ConfigChanged{Connections: []session.Connection{conn}})

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"spindle/ike/v2"
 	"spindle/sadb"
 )
 
@@ -31,8 +30,6 @@ type hold struct {
 func (c *connection) endpoints() (local, remote netip.AddrPort, reason string) {
 	addr, ok := c.peers.Current()
 	switch {
-	case c.conf.Version != 2:
-		return local, remote, "IKE version 1 is not implemented"
 	case c.conf.Remote.Any():
 		return local, remote, "remote.addresses is any: only the peer can start"
 	case !ok:
@@ -187,7 +184,7 @@ func (e *Engine) goBack(now time.Time, c *connection) {
 // stay notes that an IKE SA ended beside another that stands: the attempt to go
 // back was in vain, or a duplicate went.
 func (e *Engine) stay(now time.Time, c *connection) {
-	if c.returning != nil && c.returning.State() == v2.Dead {
+	if c.returning != nil && c.returning.Gone() {
 		c.returning = nil
 		c.failBack.Failed()
 	}

@@ -32,6 +32,10 @@ func (e *Engine) receive(now time.Time, d session.Datagram) {
 		e.stray(now, d, err.Error())
 		return
 	}
+	if h.Version.Major() == wire.Version1.Major() {
+		e.receiveV1(now, d, h)
+		return
+	}
 	if h.Version.Major() != wire.Version2.Major() {
 		e.otherVersion(now, d, h)
 		return
@@ -68,6 +72,10 @@ func (e *Engine) open(now time.Time, d session.Datagram) {
 	}
 	if msg.Header.InitiatorSPI == 0 {
 		e.stray(now, d, "IKE_SA_INIT without initiator SPI")
+		return
+	}
+	if reason := e.refuseVersion(now, d, 2); reason != "" {
+		e.stray(now, d, reason)
 		return
 	}
 	if !e.admit(now, d, msg) {
@@ -110,7 +118,7 @@ func (e *Engine) admit(now time.Time, d session.Datagram, msg wire.Message) bool
 // otherVersion: RFC 7296 §2.5, "if an endpoint receives a message with a higher
 // major version number, it MUST drop the message and SHOULD send an
 // unauthenticated Notify message of type INVALID_MAJOR_VERSION containing the
-// highest (closest) version number it supports". Version 1 is another room.
+// highest (closest) version number it supports".
 func (e *Engine) otherVersion(now time.Time, d session.Datagram, h wire.Header) {
 	e.stray(now, d, "IKE version "+h.Version.String())
 	if h.Version.Major() > wire.Version2.Major() && !h.Response() && e.answers.take(now) {

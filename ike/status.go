@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"spindle/ike/session"
-	"spindle/ike/v2"
 )
 
 // Status is what there is at that moment, for show.
@@ -15,8 +14,8 @@ func (e *Engine) Status(now time.Time) session.Status {
 		st.Connections = append(st.Connections, c.status())
 	}
 	for _, m := range e.sas {
-		if m.State() != v2.Closed {
-			st.IKE = append(st.IKE, m.SA.Status(now))
+		if m.Listed() {
+			st.IKE = append(st.IKE, m.Status(now))
 		}
 		st.Children = append(st.Children, m.Children(now)...)
 	}

@@ -90,6 +90,15 @@ func (s *SA) receivePhase2(now time.Time, d session.Datagram, h wire.Header) {
 	}
 }
 
+// Repeat answers the first message of phase 1 when it comes again.
+func (s *SA) Repeat(d session.Datagram) {
+	for _, kind := range []wire.ExchangeType{wire.V1ExchangeMainMode, wire.V1ExchangeAggressive} {
+		if x := s.find(kind, 0); x != nil && x.seen == digestOf(d) {
+			s.resend(x)
+		}
+	}
+}
+
 // accepts says which exchanges a peer may start in which state.
 func (s *SA) accepts(kind wire.ExchangeType) bool {
 	switch kind {

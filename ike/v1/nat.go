@@ -11,13 +11,10 @@ import (
 	"spindle/ike/session"
 	"spindle/ike/suite"
 	"spindle/ike/wire"
+	"spindle/sadb"
 )
 
 const natPort = 4500 // RFC 3947 §4
-
-// keepaliveTime is T3: RFC 3948 §4, "the default period between keepalives ...
-// SHOULD be 20 seconds".
-const keepaliveTime = 20 * time.Second
 
 func digestOf(d session.Datagram) [sha256.Size]byte { return sha256.Sum256(d.Data) }
 
@@ -119,16 +116,23 @@ func (s *SA) follow(d session.Datagram) {
 	}
 }
 
-// silent plans the next keepalive, if it is us who are behind a NAT.
+// silent plans the next keepalive, if it is us who are behind a NAT (T3).
 func (s *SA) silent(now time.Time) {
 	s.keepaliveAt = time.Time{}
-	if s.natLocal && s.state == Established {
-		s.keepaliveAt = now.Add(keepaliveTime)
+	if s.natLocal && s.state == Established && s.conn.NATKeepalive > 0 {
+		s.keepaliveAt = now.Add(s.conn.NATKeepalive)
 	}
 }
 
-// keepalive is one octet of 0xFF (RFC 3948 §2.3), which keeps the NAT's mapping.
+// keepalive keeps the NAT's mapping (RFC 3948 §4). The data path knows whether a
+// child SA did that already.
 func (s *SA) keepalive(now time.Time) {
-	s.env.Out.Put(session.Send{Local: s.local, Remote: s.remote, Data: []byte{0xff}})
+	var pairs []sadb.SPI
+	for _, c := range s.children {
+		if c.outSet {
+			pairs = append(pairs, c.in)
+		}
+	}
+	s.env.Out.Put(session.Keepalive{Local: s.local, Remote: s.remote, Pairs: pairs, Quiet: s.conn.NATKeepalive})
 	s.silent(now)
 }

@@ -35,8 +35,7 @@ func Initiate(env *Env, now time.Time, conn *session.Connection, local, remote n
 		s.Want(now, child, flow)
 	}
 	if err := s.begin(now); err != nil {
-		s.internal(err)
-		s.free(now)
+		s.fail(now, err.Error())
 	}
 	return s
 }

@@ -134,8 +134,11 @@ func (s *SA) LocalSPI() wire.SPI {
 	return s.spiR
 }
 
-// IsHalfOpen reports whether a peer that we know nothing about made us hold it.
-func (s *SA) IsHalfOpen() bool { return s.state == HalfOpen }
+// HalfOpen reports whether a peer that we know nothing about made us hold it.
+func (s *SA) HalfOpen() bool { return s.state == HalfOpen }
+
+// Gone reports whether nothing more comes from it.
+func (s *SA) Gone() bool { return s.state == Dead }
 
 // Established reports whether it can carry exchanges.
 func (s *SA) Established() bool { return s.state == Established }

@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"net/netip"
 	"time"
 
 	"spindle/ike/session"
@@ -42,6 +43,21 @@ func (s *SA) Children(now time.Time) []session.ChildStatus {
 
 // Up reports whether a child SA carries traffic.
 func (s *SA) Up() bool { return s.findChild(func(c *child) bool { return c.outSet }) != nil }
+
+// Listed reports whether an operator is to see it.
+func (s *SA) Listed() bool { return s.state != Dead }
+
+// Carries reports whether a child SA of that name sends.
+func (s *SA) Carries(name string) bool {
+	return s.findChild(func(c *child) bool { return c.conf.Name == name && c.outSet }) != nil
+}
+
+// Retiring reports whether another one is to take its place.
+func (s *SA) Retiring() bool { return s.rekeyed || s.state == Replaced || s.state == Detached }
+
+// Readdress: an ISAKMP SA stays where it was made. If the address is gone, dead
+// peer detection ends it.
+func (s *SA) Readdress(time.Time, []netip.Addr) {}
 
 // Usable reports whether child SAs are to be asked for over it.
 func (s *SA) Usable() bool {

@@ -49,6 +49,17 @@ func (s *SA) Negotiating() bool {
 	return s.handshake != nil || s.asking != nil && s.asking.replaces == nil
 }
 
+// Usable reports whether child SAs are to be asked for over it.
+func (s *SA) Usable() bool {
+	return !s.Retiring() && (s.state == InitSent || s.state == AuthSent || s.state == Established)
+}
+
+// Gone reports whether nothing more comes from it.
+func (s *SA) Gone() bool { return s.state == Dead }
+
+// Listed reports whether an operator is to see it.
+func (s *SA) Listed() bool { return s.state != Closed }
+
 // SamePeer reports whether both IKE SAs are with one peer.
 func (s *SA) SamePeer(o *SA) bool {
 	return s.conn != nil && s.conn == o.conn && s.peerID.Equal(o.peerID)
