@@ -135,7 +135,7 @@ func (s *SA) switchOver(c *child) {
 	s.env.Out.Put(session.AddSA{SA: *c.spare})
 	c.spare, c.outSet = nil, true
 	for _, o := range s.children {
-		if o != c && o.conf.Name == c.conf.Name && o.pair == c.pair && o.state < childReplaced {
+		if o != c && o.conf.Name == c.conf.Name && o.pair == c.pair && o.state < childReplaced && o.spare == nil {
 			o.state, o.softAt = childReplaced, time.Time{}
 		}
 	}

@@ -31,6 +31,7 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 	weak := suite.AllowWeak{"3des", "sha1", "modp1024", "modp1536", "md5"}
 	c.IKE = list(t, get("ike", "aes128-sha256-ecp256"), weak.ParseIKE)
 	c.ForceEncap = get("encap", "no") == "force"
+	c.InvalidSPIRecovery = get("recover", "no") == "yes"
 	c.V1 = session.V1{Aggressive: get("mode", "main") == "aggressive", Certs: get("auth", "psk") == "cert", Hybrid: get("auth", "psk") == "hybrid",
 		Push: get("push", "no") == "yes", Config: get("config", "no") == "yes"}
 	if name, password, ok := strings.Cut(get("user", ""), ":"); ok {

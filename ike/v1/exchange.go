@@ -122,7 +122,7 @@ func (s *SA) receive(now time.Time, x *exchange, d session.Datagram, h wire.Head
 	if x.next.take == nil {
 		return false
 	}
-	m, err := s.open(x, d.Data, h)
+	m, err := s.open(now, x, d.Data, h)
 	if err == nil && x.next.check != nil {
 		err = x.next.check(m)
 	}
@@ -143,14 +143,17 @@ func (s *SA) receive(now time.Time, x *exchange, d session.Datagram, h wire.Head
 	return true
 }
 
-func (s *SA) open(x *exchange, data []byte, h wire.Header) (wire.V1Message, error) {
+func (s *SA) open(now time.Time, x *exchange, data []byte, h wire.Header) (wire.V1Message, error) {
 	switch {
 	case !h.V1Encrypted() && x.id != 0, h.V1Encrypted() && x.chain == nil:
 		return wire.V1Message{}, errors.New("encryption where there is none, or none where it must be")
 	case h.V1Encrypted():
 		m, err := wire.OpenV1Encrypted(data, x.chain)
 		if err != nil && x.id == 0 && s.suite.Auth.PSK() {
-			err = fmt.Errorf("%w: do the pre-shared keys differ (configuration key: psk)?", err)
+			err = fmt.Errorf("do the pre-shared keys differ (configuration key: psk)? %w", err)
+			if s.state == HalfOpen {
+				s.env.Host.Refused(now, s.candidates[0].Name, "peer's proof does not decrypt: do the pre-shared keys differ (configuration key: psk)?")
+			}
 		}
 		return m, err
 	}

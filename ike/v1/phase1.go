@@ -124,6 +124,7 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.V1Message) *SA 
 func (s *SA) choose(now time.Time, m wire.V1Message, offer wire.V1SA) (wire.V1SA, bool) {
 	aggressive := m.Header.Exchange == wire.V1ExchangeAggressive
 	var first string
+	var nearest *session.Connection
 	for _, conn := range s.env.Host.Candidates(s.local.Addr(), s.remote.Addr()) {
 		reason := ""
 		chosen, proposal, err := suite.V1SelectIKE(conn.IKE, conn.V1.Auths(false), offer)
@@ -142,12 +143,14 @@ func (s *SA) choose(now time.Time, m wire.V1Message, offer wire.V1SA) (wire.V1SA
 			s.candidates = append(s.candidates, conn)
 		}
 		if first == "" && reason != "" {
-			first = reason
-			s.env.Host.Refused(now, conn.Name, reason)
+			first, nearest = reason, conn
 		}
 	}
 	if len(s.candidates) > 0 {
 		return offer, true
+	}
+	if nearest != nil {
+		s.env.Host.Refused(now, nearest.Name, first)
 	}
 	if first == "" {
 		first = "no IKEv1 connection has this peer's address (configuration keys: remote.addresses, version)"

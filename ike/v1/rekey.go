@@ -57,6 +57,9 @@ func (s *SA) replaced(now time.Time) {
 	s.queries = queries{}
 	s.move(Replaced)
 	s.expireAt = now.Add(replacedLife)
+	if !s.rekeyed {
+		s.expireAt = now.Add(3 * replacedLife) // who asked for the successor deletes this one
+	}
 }
 
 // detach ends the ISAKMP SA but not its children: they were made by it and do
