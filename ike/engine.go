@@ -28,8 +28,6 @@ type Config struct {
 	CrashSecret session.Secret // for RFC 6290: random, kept over restarts, known to nobody else; empty does without
 	Trace       bool           // one debug Audit for every IKE message in and out
 	TLS         session.TLS    // for EAP-TLS, nil without
-
-	TrustV1 v1.Trust // keys and certificates of IKEv1, nil for none
 }
 
 // Engine runs every IKE SA of a gateway. It is used by one goroutine.

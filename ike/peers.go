@@ -188,7 +188,7 @@ func (e *Engine) stay(now time.Time, c *connection) {
 		c.returning = nil
 		c.failBack.Failed()
 	}
-	if c.renewing != nil && c.renewing.State() == v2.Dead {
+	if c.renewing != nil && c.renewing.Gone() {
 		c.renewing, c.renewed = nil, nil
 	}
 	e.planReturn(now, c)

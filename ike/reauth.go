@@ -43,8 +43,11 @@ func (e *Engine) renewed(now time.Time, m *machine) {
 	}
 	old := c.renewed
 	c.renewing, c.renewed = nil, nil
-	if old != nil && old.State() == v2.Established {
-		old.Retire(now)
+	if old == nil {
+		return
+	}
+	if sa, ok := old.association.(*v2.SA); ok && sa.State() == v2.Established {
+		sa.Retire(now)
 		e.sync(now, old)
 	}
 }
@@ -53,7 +56,9 @@ func (e *Engine) renewed(now time.Time, m *machine) {
 func (e *Engine) fetched(now time.Time, in session.Fetched) {
 	e.env.Revocations.Take(now, in)
 	for _, m := range slices.Clone(e.sas) {
-		m.Fetched(now, in.URL)
-		e.sync(now, m)
+		if sa, ok := m.association.(*v2.SA); ok {
+			sa.Fetched(now, in.URL)
+			e.sync(now, m)
+		}
 	}
 }

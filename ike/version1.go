@@ -55,7 +55,7 @@ var (
 
 func (e *Engine) newV1() *v1.Env {
 	return &v1.Env{Rand: e.cfg.Rand, SPIs: e.cfg.SPIs, SPD: e.spd, Out: &e.out, Host: hostV1{e},
-		Trust: e.cfg.TrustV1, Pools: &session.Leases{}, Trace: e.cfg.Trace}
+		Revocations: e.env.Revocations, Pools: &session.Leases{}, Trace: e.cfg.Trace}
 }
 
 // receiveV1 finds the ISAKMP SA of a message by the cookie that we chose.

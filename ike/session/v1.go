@@ -15,21 +15,15 @@ type V1 struct {
 	Hybrid     bool   // only the responder signs
 	User       string // client: XAUTH
 	Password   Secret
-	Users      []User // server: whom XAUTH lets in
-	Config     bool   // client: mode config gives the inner address
-	Push       bool   // mode config by push instead of pull
-	Pool       *Pool  // server: of the inner addresses
-}
-
-// User is a name and password that XAUTH knows.
-type User struct {
-	Name     string
-	Password Secret
+	XAuth      bool  // server: XAUTH asks for one of the connection's Users
+	Config     bool  // client: mode config gives the inner address
+	Push       bool  // mode config by push instead of pull
+	Pool       *Pool // server: of the inner addresses
 }
 
 // Auths are the ways to authenticate phase 1 that the connection takes.
 func (v V1) Auths(initiator bool) []suite.V1Auth {
-	xauth := initiator && v.User != "" || !initiator && len(v.Users) > 0
+	xauth := initiator && v.User != "" || !initiator && v.XAuth
 	switch {
 	case v.Hybrid:
 		return []suite.V1Auth{suite.V1AuthHybridInitRSA}

@@ -38,7 +38,8 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 		c.V1.User, c.V1.Password = name, session.Secret(password)
 	}
 	if name, password, ok := strings.Cut(get("users", ""), ":"); ok {
-		c.V1.Users = []session.User{{Name: name, Password: session.Secret(password)}}
+		c.V1.XAuth = true
+		c.Users, _ = session.ParseUsers([]byte(name + " " + password))
 	}
 	if pool := get("pool", ""); pool != "" {
 		c.V1.Pool = &session.Pool{Prefix: netip.MustParsePrefix(pool), DNS: addrs(t, "10.8.0.53"), Banner: "hello",

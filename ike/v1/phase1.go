@@ -282,19 +282,7 @@ func (s *SA) prove(conn *session.Connection) ([]wire.Payload, error) {
 	if err != nil || !s.suite.Auth.Signs(s.initiator) {
 		return []wire.Payload{wire.V1Hash{Data: hash}}, err
 	}
-	chain, key, err := s.env.Trust.Credentials(conn)
-	if err != nil {
-		return nil, err
-	}
-	sig, err := suite.V1Sign(s.env.Rand, key, hash)
-	if err != nil {
-		return nil, err
-	}
-	var payloads []wire.Payload
-	for _, cert := range chain {
-		payloads = append(payloads, wire.V1Cert{Encoding: wire.CertX509Signature, Data: cert})
-	}
-	return append(payloads, wire.V1Signature{Data: sig}), nil
+	return s.sign(conn, hash)
 }
 
 // proves checks the peer's proof for its identity, whose body is given.
@@ -311,31 +299,6 @@ func (s *SA) proves(now time.Time, m wire.V1Message, id []byte) error {
 		return nil
 	}
 	return s.verifySignature(now, m, id, want)
-}
-
-func (s *SA) verifySignature(now time.Time, m wire.V1Message, id, hash []byte) error {
-	sig, ok := wire.Find[wire.V1Signature](m.Payloads)
-	if !ok || len(id) < 4 {
-		return errors.New("peer sends no signature")
-	}
-	var chain [][]byte
-	for _, p := range m.Payloads {
-		if cert, ok := p.(wire.V1Cert); ok && cert.Encoding == wire.CertX509Signature {
-			chain = append(chain, cert.Data)
-		}
-	}
-	claimed := session.Identity{Type: id[0], Data: id[4:]}
-	for _, conn := range s.possible() {
-		if !conn.Remote.ID.IsZero() && !conn.Remote.ID.Equal(claimed) {
-			continue
-		}
-		key, err := s.env.Trust.Verify(now, conn, claimed, chain)
-		if err != nil {
-			return err
-		}
-		return suite.V1Verify(key, hash, sig.Data)
-	}
-	return fmt.Errorf("peer says it is %v, which no connection expects (configuration key: remote.id)", claimed)
 }
 
 // possible are the connections that the peer may mean.

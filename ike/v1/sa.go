@@ -1,7 +1,6 @@
 package v1
 
 import (
-	"crypto"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -53,26 +52,16 @@ type Host interface {
 	MayAnswer(now time.Time) bool
 }
 
-// Trust knows keys and certificates. It answers for a connection without one
-// with an error that says so.
-type Trust interface {
-	// Credentials are our certificate chain, leaf first in DER, and its key.
-	Credentials(conn *session.Connection) (chain [][]byte, key crypto.Signer, err error)
-	// Verify checks the peer's certificates for the identity that it claims and
-	// returns the key of the leaf.
-	Verify(now time.Time, conn *session.Connection, id session.Identity, chain [][]byte) (crypto.PublicKey, error)
-}
-
 // Env is what all ISAKMP SAs of an engine share.
 type Env struct {
-	Rand  io.Reader
-	SPIs  session.SPIs
-	SPD   *session.SPD
-	Out   *session.Outbox
-	Host  Host
-	Trust Trust
-	Pools Pools
-	Trace bool // one debug Audit for every message
+	Rand        io.Reader
+	SPIs        session.SPIs
+	SPD         *session.SPD
+	Out         *session.Outbox
+	Host        Host
+	Revocations *session.Revocations
+	Pools       Pools
+	Trace       bool // one debug Audit for every message
 }
 
 // SA is one ISAKMP SA. It is used by one goroutine.

@@ -56,14 +56,12 @@ func user(name string) string {
 
 // knows compares in a time that does not tell how much of a password was right.
 func (s *SA) knows(name string, password []byte) bool {
-	found := 0
-	for _, u := range s.conn.V1.Users {
-		want, got := sha256.Sum256(u.Password), sha256.Sum256(password)
-		if u.Name == name {
-			found |= subtle.ConstantTimeCompare(want[:], got[:])
-		}
+	if s.conn.Users == nil {
+		return false
 	}
-	return found == 1
+	secret, ok := s.conn.Users.Find(name)
+	want, got := sha256.Sum256(secret.Password), sha256.Sum256(password)
+	return subtle.ConstantTimeCompare(want[:], got[:]) == 1 && ok && len(secret.Password) > 0
 }
 
 // replyUser is the client's reply. It answers nobody but the responder of a
