@@ -111,20 +111,21 @@ func move(t *testing.T, ns *netlab.NS, from, to netip.Addr) {
 // (RFC 4555). What is under way at that moment may be lost, nothing after it.
 func TestMobike(t *testing.T) {
 	r6, r8 := netip.MustParseAddr("192.0.2.66"), netip.MustParseAddr("192.0.2.88")
+	mobile := []string{"mobike: true"} // between static peers it is off by itself
 	t.Run("ours moves, strongSwan stays", func(t *testing.T) {
-		b := newBed(t, "mobike-ours", netlab.Options{}).strongSwan(nil)
+		b := newBed(t, "mobike-ours", netlab.Options{}).strongSwan(func(r6 *testbed.Tunnel, _ *netlab.StrongSwanConfig) { r6.Lines = mobile })
 		b.up()
 		b.moves(b.R6, b.R6Addr, r6)
 	})
 	t.Run("strongSwan moves, ours stays", func(t *testing.T) {
-		b := newBed(t, "mobike-swan", netlab.Options{}).strongSwan(nil)
+		b := newBed(t, "mobike-swan", netlab.Options{}).strongSwan(func(r6 *testbed.Tunnel, _ *netlab.StrongSwanConfig) { r6.Lines = mobile })
 		_, err := b.swan.Initiate(t.Context())
 		check(t, err)
 		b.up()
 		b.moves(b.R8, b.R8Addr, r8)
 	})
 	t.Run("between ours", func(t *testing.T) {
-		b := newBed(t, "mobike", netlab.Options{}).spindles(nil)
+		b := newBed(t, "mobike", netlab.Options{}).spindles(func(r6, r8 *testbed.Tunnel) { r6.Lines, r8.Lines = mobile, mobile })
 		b.up()
 		b.moves(b.R6, b.R6Addr, r6)
 		b.moves(b.R6, r6, b.R6Addr)

@@ -29,9 +29,6 @@ type handshake struct {
 	nonceI, nonceR    []byte
 	request, response []byte // IKE_SA_INIT as sent: AUTH covers them
 
-	redirects int        // by gateways
-	sentBy    netip.Addr // the last of those
-
 	intermediate bool                         // the peer takes IKE_INTERMEDIATE
 	round        int                          // additional key exchanges that are made
 	intAuth      suite.IntAuth                // of those, for AUTH
@@ -109,7 +106,7 @@ func (s *SA) initPayloads(nonce []byte, local, remote netip.AddrPort) []wire.Pay
 	return slices.Concat([]wire.Payload{
 		wire.KE{Group: s.handshake.ke.Group(), Data: s.handshake.ke.Public()},
 		wire.Nonce{Data: nonce},
-	}, s.natPayloads(local, remote), s.announceFragmentation(), s.announceIntermediate(), s.announceAuth(), s.announceRedirect())
+	}, s.natPayloads(local, remote), s.announceFragmentation(), s.announceIntermediate(), s.announceAuth())
 }
 
 // clear writes an IKE_SA_INIT message, which nothing protects yet.
@@ -143,10 +140,6 @@ func (s *SA) receiveInit(now time.Time, d session.Datagram, h wire.Header) {
 	s.trace("in", m)
 	if n, ok := wire.FindNotify(m.Payloads, wire.NotifyCookie); ok {
 		s.sendCookie(now, n)
-		return
-	}
-	if n, ok := wire.FindNotify(m.Payloads, wire.NotifyRedirect); ok {
-		s.redirected(now, d, n)
 		return
 	}
 	if n, ok := refusal(m.Payloads); ok {
@@ -262,9 +255,6 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.Message) *SA {
 	nonce, okNonce := wire.Find[wire.Nonce](m.Payloads)
 	if !okSA || !okKE || !okNonce {
 		s.stray(now, d, errors.New("IKE_SA_INIT request without SA, KE or Nonce"))
-		return nil
-	}
-	if s.redirects(now, m, nonce.Data) {
 		return nil
 	}
 	s.handshake = &handshake{nonceI: slices.Clone(nonce.Data), request: slices.Clone(d.Data)}

@@ -24,15 +24,15 @@ type peer struct {
 // connection reads one entry, and returns its children with their places as well.
 func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.Child]) {
 	c := session.Connection{
-		Version:        2,
-		IKE:            defaultIKE(),
-		FollowRedirect: true,
-		MOBIKE:         true, NATKeepalive: 20 * time.Second, FragmentSize: session.DefaultFragmentSize,
+		Version:      2,
+		IKE:          defaultIKE(),
+		NATKeepalive: 20 * time.Second, FragmentSize: session.DefaultFragmentSize,
 		DPD: session.DPD{Mode: session.DPDOnDemand, Interval: 10 * time.Second, Retry: 2 * time.Second, Tries: 5},
 	}
 	var local, remote peer
 	var children []placed[session.Child]
 	var starts ast.Node
+	var mobile bool // the file says whether
 	before := len(d.problems)
 	d.object(n, "a connection",
 		must("name", func(n ast.Node) { c.Name = d.name(n, "connection name") }),
@@ -44,10 +44,9 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
 		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
 		may("encap", chooseInto(d, &c.ForceEncap, "encap", choice[bool]{"auto", false, false}, choice[bool]{"force", true, false})),
-		may("mobike", d.boolean(&c.MOBIKE, "mobike")),
+		may("mobike", func(n ast.Node) { mobile = true; d.boolean(&c.MOBIKE, "mobike")(n) }),
 		may("nat_keepalive", d.duration(&c.NATKeepalive, "nat_keepalive", 0, time.Hour)),
 		may("fragment_size", number(d, &c.FragmentSize, "fragment_size", 256, 65535)),
-		may("follow_redirect", d.boolean(&c.FollowRedirect, "follow_redirect")),
 		may("redirect", func(n ast.Node) { c.Redirect, _ = d.address(n, "redirect") }),
 		may("preferred", func(n ast.Node) { d.preferred(n, &c) }),
 		may("idle_ike", d.boolean(&c.IdleIKE, "idle_ike")),
@@ -59,6 +58,10 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		d.sides(n, local, remote)
 	}
 	d.starter(starts, remote.any, &c.Start)
+	if !mobile {
+		// A peer whose address the file names does not roam, and stays on port 500.
+		c.MOBIKE = remote.any
+	}
 	c.Local, c.Remote = local.Endpoint, remote.Endpoint
 	for _, child := range children {
 		c.Children = append(c.Children, child.value)

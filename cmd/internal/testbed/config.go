@@ -17,6 +17,8 @@ type Tunnel struct {
 	Conn              string
 	Local, Remote     netip.Addr
 	RemoteID          netip.Addr // if it is not Remote: the peer is behind a NAT
+	RemoteHosts       []string   // in the place of Remote, in order
+	AnyLocal          bool       // answers at every address of its own
 	LocalTS, RemoteTS []netip.Prefix
 	PSK               string
 	IKE, ESP          string   // one proposal keyword each
@@ -66,11 +68,11 @@ func (t Tunnel) Connection() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `  - name: %s
     version: 2
-    local:  {address: "%v", id: "%v", auth: psk}
-    remote: {addresses: ["%v"], id: "%v", auth: psk}
+    local:  {%sid: "%v", auth: psk}
+    remote: {addresses: %s, id: "%v", auth: psk}
     psk: {value: %q}
     ike: [%s]
-`, t.Conn, t.Local, t.Local, t.Remote, t.remoteID(), or(t.PSK, PSK), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
+`, t.Conn, t.localAddress(), t.Local, t.remoteHosts(), t.remoteID(), or(t.PSK, PSK), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
 	for _, line := range t.Lines {
 		fmt.Fprintf(&b, "    %s\n", line)
 	}
@@ -84,6 +86,20 @@ func (t Tunnel) Connection() string {
 		fmt.Fprintf(&b, "        %s\n", line)
 	}
 	return b.String()
+}
+
+func (t Tunnel) localAddress() string {
+	if t.AnyLocal {
+		return ""
+	}
+	return fmt.Sprintf("address: %q, ", t.Local)
+}
+
+func (t Tunnel) remoteHosts() string {
+	if len(t.RemoteHosts) == 0 {
+		return list([]netip.Addr{t.Remote})
+	}
+	return list(t.RemoteHosts)
 }
 
 func (t Tunnel) remoteID() netip.Addr {
@@ -100,10 +116,10 @@ func or(s, otherwise string) string {
 	return s
 }
 
-func list(prefixes []netip.Prefix) string {
-	words := make([]string, len(prefixes))
-	for i, p := range prefixes {
-		words[i] = fmt.Sprintf("%q", p)
+func list[T any](items []T) string {
+	words := make([]string, len(items))
+	for i, item := range items {
+		words[i] = fmt.Sprintf("%q", fmt.Sprint(item))
 	}
 	return "[" + strings.Join(words, ", ") + "]"
 }
