@@ -2,6 +2,7 @@ package ike
 
 import (
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -67,7 +68,7 @@ func (e *Engine) open(now time.Time, d session.Datagram) {
 	}
 	msg, err := wire.ParseMessage(d.Data)
 	if err != nil {
-		e.stray(now, d, err.Error())
+		e.unreadable(now, d, err)
 		return
 	}
 	if msg.Header.InitiatorSPI == 0 {
@@ -88,6 +89,30 @@ func (e *Engine) open(now time.Time, d session.Datagram) {
 	}
 }
 
+// unreadable drops a request in the clear that cannot be parsed. RFC 7296 §2.5
+// has an unknown critical payload refused aloud; INVALID_SYNTAX "may only be
+// returned for and in an encrypted packet" (§3.10.1).
+func (e *Engine) unreadable(now time.Time, d session.Datagram, err error) {
+	e.stray(now, d, err.Error())
+	var critical *wire.UnsupportedCriticalError
+	h, bad := wire.ParseHeader(d.Data)
+	if errors.As(err, &critical) && bad == nil && e.answers.take(now) {
+		e.answerClear(d, h, wire.Notify{Type: wire.NotifyUnsupportedCriticalPayload, Data: []byte{byte(critical.Type)}})
+	}
+}
+
+// greedy reports whether one source holds its share of half-open IKE SAs. Who
+// returns cookies has that address; a NAT may have many behind it.
+func (e *Engine) greedy(from netip.Addr) bool {
+	held := 0
+	for _, m := range e.byPeer[from] {
+		if m.halfOpen {
+			held++
+		}
+	}
+	return held >= sourceShare
+}
+
 // admit asks for a cookie when many IKE SAs are half open (RFC 7296 §2.6), and
 // lets nobody in beyond the limit.
 func (e *Engine) admit(now time.Time, d session.Datagram, msg wire.Message) bool {
@@ -96,6 +121,10 @@ func (e *Engine) admit(now time.Time, d session.Datagram, msg wire.Message) bool
 	}
 	if e.halfOpen >= halfOpenLimit {
 		e.stray(now, d, "too many half-open IKE SAs")
+		return false
+	}
+	if e.greedy(d.Remote.Addr()) {
+		e.stray(now, d, "too many half-open IKE SAs from one source")
 		return false
 	}
 	nonce, ok := wire.Find[wire.Nonce](msg.Payloads)

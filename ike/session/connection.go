@@ -35,6 +35,7 @@ type Connection struct {
 	NATKeepalive       time.Duration // to a peer in front of whom we are behind a NAT (T3), 0 sends none
 	MOBIKE             bool          // addresses may change under a standing IKE SA (RFC 4555)
 	FragmentSize       int           // largest IP packet that carries IKE before it is cut (RFC 7383), 0 takes DefaultFragmentSize
+	FollowRedirect     bool          // to another gateway, when this one says so
 	Redirect           netip.Addr    // where peers are sent instead of being answered (RFC 5685)
 	Lifetime           time.Duration // of the IKE SA, 0 takes DefaultIKELifetime
 

@@ -29,6 +29,10 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 		Start:  map[string]session.Start{"traffic": session.StartTraffic, "now": session.StartNow, "never": session.StartNever}[get("start", "traffic")],
 	}
 	fmt.Sscan(get("fragment", "0"), &c.FragmentSize)
+	if to := addrs(t, get("redirect", "")); to != nil {
+		c.Redirect = to[0]
+	}
+	c.FollowRedirect = get("follow", "no") == "yes"
 	c.MOBIKE = get("mobike", "no") == "yes"
 	c.NATKeepalive, _ = time.ParseDuration(get("keepalive", "0"))
 	c.DPD = dpd(t, get("dpd", "off/10s/2s/5"))

@@ -28,6 +28,7 @@ type request struct {
 type answered struct {
 	digest   [sha256.Size]byte
 	response [][]byte
+	fatal    bool // it was INVALID_SYNTAX
 }
 
 // Receive takes a message that carries our SPI. What does not authenticate
@@ -38,7 +39,10 @@ func (s *SA) Receive(now time.Time, d session.Datagram, h wire.Header) {
 		// A message of our own direction was reflected to us.
 	case h.Exchange == wire.ExchangeIKESAInit:
 		s.receiveInit(now, d, h)
-	case h.InitiatorSPI != s.spiI || h.ResponderSPI != s.spiR || s.protect == nil:
+	case h.InitiatorSPI != s.spiI || h.ResponderSPI != s.spiR:
+	case s.state == Closed && !h.Response() && h.MessageID+1 == s.expectID:
+		s.repeat(d, h)
+	case s.protect == nil:
 	case h.Response():
 		s.receiveResponse(now, d, h)
 	default:
@@ -56,9 +60,6 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 	if h.MessageID != s.expectID || !s.accepts(h.Exchange) {
 		return
 	}
-	if fragmentNumber(d.Data, h) == 1 {
-		s.fragments.first = sha256.Sum256(d.Data)
-	}
 	m, err := s.open(d, h, &s.fragments.requests)
 	if s.silent(now, d, err) {
 		return
@@ -72,9 +73,17 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 	if err != nil {
 		s.audit(slog.LevelWarn, "malformed request", slog.String("error", err.Error()))
 		s.respond(d, m, refuseSyntax(err))
-		return
+	} else {
+		s.answer(now, d, m)
 	}
-	switch h.Exchange {
+	if s.answered.fatal && s.state < Closed {
+		s.ruin(now, "peer sends a malformed "+h.Exchange.String()+" request")
+	}
+}
+
+// answer obeys a request.
+func (s *SA) answer(now time.Time, d session.Datagram, m wire.Message) {
+	switch m.Header.Exchange {
 	case wire.ExchangeIKEIntermediate:
 		s.answerIntermediate(now, d, m)
 	case wire.ExchangeIKEAuth:
@@ -86,6 +95,24 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 		s.answerCreateChild(now, d, m)
 	case wire.ExchangeInformational:
 		s.answerInformational(now, d, m)
+	}
+}
+
+// ruin ends an IKE SA after INVALID_SYNTAX: RFC 7296 §2.21.3, "this error
+// notification is considered fatal in both peers, meaning that the IKE SA is
+// deleted without needing an explicit Delete payload".
+func (s *SA) ruin(now time.Time, reason string) {
+	event, end := "tunnel down", s.close
+	switch s.state {
+	case InitAnswered:
+		event = "negotiation failed"
+	case InitSent, AuthSent:
+		event, end = "negotiation failed", s.free
+	}
+	s.audit(slog.LevelWarn, event, slog.String("reason", reason))
+	end(now)
+	if s.conn != nil {
+		s.env.Host.Failed(now, s.conn.Name, "", reason)
 	}
 }
 
@@ -147,6 +174,10 @@ func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
 		s.fail(now, "malformed response to "+r.exchange.String()+": "+err.Error())
 		return
 	}
+	if _, ok := wire.FindNotify(m.Payloads, wire.NotifyInvalidSyntax); ok {
+		s.ruin(now, "peer finds our "+r.exchange.String()+" request malformed (INVALID_SYNTAX)")
+		return
+	}
 	r.answer(now, m)
 }
 
@@ -191,6 +222,7 @@ func (s *SA) respond(d session.Datagram, m wire.Message, payloads ...wire.Payloa
 		return
 	}
 	s.answered.response = messages
+	_, s.answered.fatal = wire.FindNotify(payloads, wire.NotifyInvalidSyntax)
 	s.transmitTo(d.Local, d.Remote, messages)
 }
 

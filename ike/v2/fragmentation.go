@@ -89,6 +89,9 @@ func (s *SA) open(d session.Datagram, h wire.Header, parts *wire.Reassembly) (wi
 		return wire.Message{}, errIncomplete
 	}
 	m, complete, err := parts.Add(d.Data, s.protect)
+	if (err == nil || complete) && parts == &s.fragments.requests && fragmentNumber(d.Data, h) == 1 {
+		s.fragments.first = sha256.Sum256(d.Data)
+	}
 	switch {
 	case complete:
 		s.letGo()

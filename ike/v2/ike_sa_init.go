@@ -29,6 +29,9 @@ type handshake struct {
 	nonceI, nonceR    []byte
 	request, response []byte // IKE_SA_INIT as sent: AUTH covers them
 
+	redirects int        // by gateways
+	sentBy    netip.Addr // the last of those
+
 	intermediate bool                         // the peer takes IKE_INTERMEDIATE
 	round        int                          // additional key exchanges that are made
 	intAuth      suite.IntAuth                // of those, for AUTH
@@ -106,7 +109,7 @@ func (s *SA) initPayloads(nonce []byte, local, remote netip.AddrPort) []wire.Pay
 	return slices.Concat([]wire.Payload{
 		wire.KE{Group: s.handshake.ke.Group(), Data: s.handshake.ke.Public()},
 		wire.Nonce{Data: nonce},
-	}, s.natPayloads(local, remote), s.announceFragmentation(), s.announceIntermediate(), s.announceAuth())
+	}, s.natPayloads(local, remote), s.announceFragmentation(), s.announceIntermediate(), s.announceAuth(), s.announceRedirect())
 }
 
 // clear writes an IKE_SA_INIT message, which nothing protects yet.
@@ -140,6 +143,10 @@ func (s *SA) receiveInit(now time.Time, d session.Datagram, h wire.Header) {
 	s.trace("in", m)
 	if n, ok := wire.FindNotify(m.Payloads, wire.NotifyCookie); ok {
 		s.sendCookie(now, n)
+		return
+	}
+	if n, ok := wire.FindNotify(m.Payloads, wire.NotifyRedirect); ok {
+		s.redirected(now, d, n)
 		return
 	}
 	if n, ok := refusal(m.Payloads); ok {
@@ -255,6 +262,9 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.Message) *SA {
 	nonce, okNonce := wire.Find[wire.Nonce](m.Payloads)
 	if !okSA || !okKE || !okNonce {
 		s.stray(now, d, errors.New("IKE_SA_INIT request without SA, KE or Nonce"))
+		return nil
+	}
+	if s.redirects(now, m, nonce.Data) {
 		return nil
 	}
 	s.handshake = &handshake{nonceI: slices.Clone(nonce.Data), request: slices.Clone(d.Data)}

@@ -24,9 +24,10 @@ type peer struct {
 // connection reads one entry, and returns its children with their places as well.
 func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.Child]) {
 	c := session.Connection{
-		Version:      2,
-		IKE:          defaultIKE(),
-		NATKeepalive: 20 * time.Second, FragmentSize: session.DefaultFragmentSize,
+		Version:        2,
+		IKE:            defaultIKE(),
+		FollowRedirect: true,
+		NATKeepalive:   20 * time.Second, FragmentSize: session.DefaultFragmentSize,
 		DPD: session.DPD{Mode: session.DPDOnDemand, Interval: 10 * time.Second, Retry: 2 * time.Second, Tries: 5},
 	}
 	var local, remote peer
@@ -47,6 +48,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("mobike", func(n ast.Node) { mobile = true; d.boolean(&c.MOBIKE, "mobike")(n) }),
 		may("nat_keepalive", d.duration(&c.NATKeepalive, "nat_keepalive", 0, time.Hour)),
 		may("fragment_size", number(d, &c.FragmentSize, "fragment_size", 256, 65535)),
+		may("follow_redirect", d.boolean(&c.FollowRedirect, "follow_redirect")),
 		may("redirect", func(n ast.Node) { c.Redirect, _ = d.address(n, "redirect") }),
 		may("preferred", func(n ast.Node) { d.preferred(n, &c) }),
 		may("idle_ike", d.boolean(&c.IdleIKE, "idle_ike")),

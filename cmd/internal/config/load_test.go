@@ -113,7 +113,7 @@ func TestLoadFull(t *testing.T) {
 		}},
 	}, {
 		Name: "roadwarriors", Version: 2,
-		MOBIKE: true, NATKeepalive: 20 * time.Second, FragmentSize: 1280,
+		FollowRedirect: true, MOBIKE: true, NATKeepalive: 20 * time.Second, FragmentSize: 1280,
 		Local:  session.Endpoint{ID: session.Identity{Type: session.IDRFC822, Data: []byte("gw@example.net")}},
 		Remote: session.Endpoint{ID: session.Identity{Type: session.IDKeyID, Data: []byte("laptops")}},
 		PSK:    session.Secret("  spaces stay  "), IKE: hybrid, Start: session.StartNever,
