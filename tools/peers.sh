@@ -2,7 +2,7 @@
 # Installs the programs that the network tests talk to, where that can be done.
 set -euo pipefail
 
-packages=(charon-systemd strongswan-swanctl libcharon-extra-plugins libstrongswan-extra-plugins
+packages=(charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-extra-plugins
   libstrongswan-standard-plugins python3-scapy clang-19 llvm-19 libbpf-dev)
 
 if [ "$(id -u)" != 0 ]; then

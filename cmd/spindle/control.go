@@ -13,6 +13,7 @@ import (
 
 	"spindle/cmd/internal/api"
 	"spindle/cmd/internal/config"
+	"spindle/cmd/internal/eaptls"
 	"spindle/cmd/internal/metrics"
 	"spindle/cmd/internal/supervise"
 	"spindle/ike"
@@ -42,6 +43,8 @@ type control struct {
 
 	names     names // of peers
 	resolving bool
+	fetcher   *fetcher
+	life      context.Context // of the process, for what runs beside the loop
 
 	requests chan func() // from the API and the resolver
 }
@@ -73,6 +76,8 @@ func joinControl(ctx context.Context, p *process) error {
 		requests: make(chan func()),
 		ledger:   newLedger(),
 		names:    names{},
+		fetcher:  newFetcher(),
+		life:     ctx,
 	}
 	reloads := newReloads(p)
 	c.reload = reloads.ask
@@ -241,7 +246,8 @@ func (c *control) greet(h keysock.Hello) error {
 	c.log.Info("data path", "workers", h.Workers, "cpu_crypto", h.Crypto)
 	if c.engine == nil {
 		c.spis = sadb.NewAllocator(h.Workers, rand.Reader)
-		c.engine = ike.New(ike.Config{Rand: rand.Reader, SPIs: c.spis, CrashSecret: c.conf.CrashSecret, Trace: c.log.Enabled(context.Background(), slog.LevelDebug)})
+		c.engine = ike.New(ike.Config{Rand: rand.Reader, SPIs: c.spis, CrashSecret: c.conf.CrashSecret, TLS: eaptls.New,
+			Trace: c.log.Enabled(context.Background(), slog.LevelDebug)})
 		c.adopt()
 		c.step(session.ConfigChanged{Connections: c.names.expand(c.conf.Connections)})
 	} else {
@@ -286,6 +292,8 @@ func (c *control) apply(out session.Output) {
 		}
 	case session.Keepalive:
 		c.keepalive(keysock.Keepalive{Local: out.Local, Remote: out.Remote, Pairs: out.Pairs, Quiet: out.Quiet})
+	case session.Fetch:
+		c.fetch(out.URL)
 	case session.Audit:
 		c.log.LogAttrs(context.Background(), out.Level, out.Event, out.Attrs...)
 	}

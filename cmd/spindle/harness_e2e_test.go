@@ -118,6 +118,11 @@ func (b *bed) strongSwan(change func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanCo
 	var err error
 	b.swan, err = netlab.StartStrongSwan(b.t.Context(), b.R8, r8)
 	check(b.t, err)
+	b.t.Cleanup(func() {
+		if b.t.Failed() {
+			b.t.Logf("log of strongSwan:\n%s", b.swan.Log())
+		}
+	})
 	b.r6 = b.start(b.R6, r6.YAML())
 	b.links()
 	return b

@@ -17,6 +17,7 @@ import (
 type Credential struct {
 	Chain []*x509.Certificate // our own first, then intermediate CAs
 	Key   PrivateKey
+	PSS   bool // sign by RSASSA-PSS where the key is of RSA
 }
 
 // PrivateKey signs, and prints as "secret" in every form.

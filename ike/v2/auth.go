@@ -107,7 +107,7 @@ func (s *SA) sign(conn *session.Connection, keys *suite.IKEKeys, id wire.Identit
 		return wire.AUTH{}, err
 	}
 	if conn.Local.Auth == session.AuthCert {
-		return suite.SignAuth(conn.Credential.Key.Signer, octets, suite.SignatureRules{Hashes: s.handshake.hashes}, s.env.Rand)
+		return suite.SignAuth(conn.Credential.Key.Signer, octets, suite.SignatureRules{Hashes: s.handshake.hashes, PSS: conn.Credential.PSS}, s.env.Rand)
 	}
 	data, err := suite.PSKAuth(s.suite.PRF, conn.PSK, octets)
 	return wire.AUTH{Method: wire.AuthSharedKey, Data: data}, err

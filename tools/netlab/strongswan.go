@@ -33,6 +33,10 @@ type StrongSwanConfig struct {
 	Encap             bool          // claim a NAT, so that ESP goes in UDP
 	Start             string        // start_action: none, trap or start; empty: none
 
+	LocalAuth, RemoteAuth []string          // lines of the sections local and remote instead of a shared key
+	Secrets               []string          // lines of the section secrets, beside the PSK
+	Files                 map[string][]byte // certificates and keys, such as x509/r8.pem, private/r8.pem, x509ca/ca.pem
+
 	ConnLines  []string // of the connection, e.g. "mobike = no"
 	ChildLines []string // of the child, e.g. "rekey_time = 10s"
 	ExtraLines []string // of the daemon, e.g. "retransmit_tries = 2"
@@ -58,6 +62,15 @@ func StartStrongSwan(ctx context.Context, ns *NS, c StrongSwanConfig) (*StrongSw
 	s := &StrongSwan{ns: ns, dir: dir}
 	for name, text := range map[string]string{"strongswan.conf": c.daemon(dir), "swanctl.conf": c.connection()} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	for name, data := range c.Files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, err
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
 			return nil, err
 		}
 	}
@@ -145,14 +158,21 @@ func (c StrongSwanConfig) connection() string {
 	}
 	b.WriteString(strings.Join(c.ConnLines, "\n") + "\n")
 	localID, remoteID := orElse(c.LocalID, c.Local.String()), orElse(c.RemoteID, c.Remote.String())
-	fmt.Fprintf(&b, "local {\nauth = psk\nid = %s\n}\nremote {\nauth = psk\nid = %s\n}\n", localID, remoteID)
+	local, remote := c.LocalAuth, c.RemoteAuth
+	if local == nil {
+		local = []string{"auth = psk", "id = " + localID}
+	}
+	if remote == nil {
+		remote = []string{"auth = psk", "id = " + remoteID}
+	}
+	fmt.Fprintf(&b, "local {\n%s\n}\nremote {\n%s\n}\n", strings.Join(local, "\n"), strings.Join(remote, "\n"))
 	fmt.Fprintf(&b, "children {\n%s {\n", StrongSwanChild)
 	line("local_ts", join(c.LocalTS))
 	line("remote_ts", join(c.RemoteTS))
 	line("esp_proposals", orElse(c.ESP, "aes128gcm16"))
 	line("start_action", orElse(c.Start, "none"))
 	b.WriteString(strings.Join(c.ChildLines, "\n") + "\n")
-	fmt.Fprintf(&b, "}\n}\n}\n}\nsecrets {\nike-1 {\nsecret = %q\n}\n}\n", c.PSK)
+	fmt.Fprintf(&b, "}\n}\n}\n}\nsecrets {\nike-1 {\nsecret = %q\n}\n%s\n}\n", c.PSK, strings.Join(c.Secrets, "\n"))
 	return b.String()
 }
 

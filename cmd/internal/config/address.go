@@ -63,12 +63,16 @@ func (d *decoder) identity(n ast.Node, what string) session.Identity {
 	}
 	id, ok := parseIdentity(s)
 	if !ok {
-		d.refuse(n, "%s: %q is no identity: write an IP address, a host name, user@host, or keyid:TEXT", what, s)
+		d.refuse(n, "%s: %q is no identity: write an IP address, a host name, user@host, a distinguished name like \"C=CH, CN=gw\", or keyid:TEXT", what, s)
 	}
 	return id
 }
 
 func parseIdentity(s string) (session.Identity, bool) {
+	if strings.Contains(s, "=") && !strings.HasPrefix(s, "keyid:") {
+		id, err := session.ParseDN(s)
+		return id, err == nil
+	}
 	if key, ok := strings.CutPrefix(s, "keyid:"); ok {
 		return session.Identity{Type: session.IDKeyID, Data: []byte(key)}, key != ""
 	}

@@ -18,6 +18,7 @@ const forever = 10 * 365 * 24 * time.Hour
 type peer struct {
 	session.Endpoint
 	any   bool // addresses: any
+	named bool // it has an id of its own
 	anyID bool // id: any
 }
 
@@ -34,13 +35,13 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 	var children []placed[session.Child]
 	var starts ast.Node
 	var mobile bool // the file says whether
+	var auth credentials
 	before := len(d.problems)
-	d.object(n, "a connection",
+	d.object(n, "a connection", append(d.authFields(&c, &auth),
 		must("name", func(n ast.Node) { c.Name = d.name(n, "connection name") }),
 		may("version", chooseInto(d, &c.Version, "version", choice[int]{"2", 2, false}, choice[int]{"1", 1, true})),
 		may("local", func(n ast.Node) { local = d.local(n) }),
 		must("remote", func(n ast.Node) { remote = d.remote(n) }),
-		must("psk", func(n ast.Node) { c.PSK = d.psk(n) }),
 		may("ike", proposals(d, &c.IKE, "ike", suite.ParseIKE)),
 		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
 		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
@@ -55,8 +56,9 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("invalid_spi_recovery", d.boolean(&c.InvalidSPIRecovery, "invalid_spi_recovery")),
 		may("lifetime", d.duration(&c.Lifetime, "lifetime", time.Second, forever)),
 		must("children", func(n ast.Node) { children = d.children(n) }),
-	)
+	)...)
 	if len(d.problems) == before {
+		d.authenticate(n, &c, &auth, &local, &remote)
 		d.sides(n, local, remote)
 	}
 	d.starter(starts, remote.any, &c.Start)
@@ -105,12 +107,6 @@ func (d *decoder) preferred(n ast.Node, c *session.Connection) {
 	d.object(n, "preferred", must("fail_back", d.duration(&c.FailBack, "fail_back", time.Second, forever)))
 }
 
-func (d *decoder) auth(into *session.Auth) func(ast.Node) {
-	later := func(word string) choice[session.Auth] { return choice[session.Auth]{word, 0, true} }
-	return chooseInto(d, into, "auth",
-		choice[session.Auth]{"psk", session.AuthPSK, false}, later("cert"), later("xauth"), later("eap"))
-}
-
 func (d *decoder) local(n ast.Node) peer {
 	var p peer
 	d.object(n, "local",
@@ -119,8 +115,8 @@ func (d *decoder) local(n ast.Node) peer {
 				p.Addresses = []netip.Addr{a}
 			}
 		}),
-		may("id", func(n ast.Node) { p.ID = d.identity(n, "local id") }),
-		may("auth", d.auth(&p.Auth)),
+		may("id", func(n ast.Node) { p.named = true; p.ID = d.identity(n, "local id") }),
+		may("auth", d.auth(&p.Auth, choice[session.Auth]{"eap", 0, true})),
 	)
 	p.ID = idOrAddress(p.Endpoint)
 	return p
@@ -137,7 +133,7 @@ func (d *decoder) remote(n ast.Node) peer {
 			}
 			p.ID = d.identity(n, "remote id")
 		}),
-		may("auth", d.auth(&p.Auth)),
+		may("auth", d.auth(&p.Auth, choice[session.Auth]{"eap", session.AuthEAP, false})),
 	)
 	if !p.anyID {
 		p.ID = idOrAddress(p.Endpoint)

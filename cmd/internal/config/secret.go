@@ -17,6 +17,9 @@ import (
 // maxSecret bounds a PSK file: longer ones are some other file.
 const maxSecret = 4096
 
+// maxNamed bounds any other file that the configuration names.
+const maxNamed = 1 << 20
+
 // secret is the content of a file that the configuration names.
 type secret struct {
 	data []byte
@@ -37,7 +40,7 @@ func readSecret(path string) (secret, error) {
 	if !info.Mode().IsRegular() {
 		return secret{}, errors.New("not a regular file")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxNamed+1))
 	if err != nil {
 		return secret{}, err
 	}

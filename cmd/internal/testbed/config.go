@@ -21,6 +21,7 @@ type Tunnel struct {
 	AnyLocal          bool       // answers at every address of its own
 	LocalTS, RemoteTS []netip.Prefix
 	PSK               string
+	Auth              []string // the keys local, remote and what they need, instead of a shared key
 	IKE, ESP          string   // one proposal keyword each
 	Inside            string   // the port; empty: in0
 	CPU               int      // of the worker
@@ -68,12 +69,17 @@ func (t Tunnel) Connection() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `  - name: %s
     version: 2
-    local:  {%sid: "%v", auth: psk}
-    remote: {addresses: %s, id: "%v", auth: psk}
-    psk: {value: %q}
     ike: [%s]
-`, t.Conn, t.localAddress(), t.Local, t.remoteHosts(), t.remoteID(), or(t.PSK, PSK), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
-	for _, line := range t.Lines {
+`, t.Conn, or(t.IKE, "aes128gcm16-prfsha256-x25519"))
+	auth := t.Auth
+	if auth == nil {
+		auth = []string{
+			fmt.Sprintf(`local:  {%sid: "%v", auth: psk}`, t.localAddress(), t.Local),
+			fmt.Sprintf(`remote: {addresses: %s, id: "%v", auth: psk}`, t.remoteHosts(), t.remoteID()),
+			fmt.Sprintf("psk: {value: %q}", or(t.PSK, PSK)),
+		}
+	}
+	for _, line := range append(auth, t.Lines...) {
 		fmt.Fprintf(&b, "    %s\n", line)
 	}
 	fmt.Fprintf(&b, `    children:
