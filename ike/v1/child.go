@@ -127,7 +127,8 @@ func (s *SA) bind(c *child) *session.Binding {
 }
 
 // switchOver installs the outbound half: from here on the policy's packets
-// leave by this SA. Older ones with the same selectors will not be rekeyed.
+// leave by this SA. Older ones with the same selectors only receive, until who
+// asked for the new one deletes them, or their lifetime does.
 func (s *SA) switchOver(c *child) {
 	if c.spare == nil {
 		return
@@ -137,6 +138,7 @@ func (s *SA) switchOver(c *child) {
 	for _, o := range s.children {
 		if o != c && o.conf.Name == c.conf.Name && o.pair == c.pair && o.state < childReplaced && o.spare == nil {
 			o.state, o.softAt = childReplaced, time.Time{}
+			s.dropOutbound(o)
 		}
 	}
 	s.env.Host.Up(s.conn.Name, c.conf.Name)

@@ -292,3 +292,22 @@ func (s *SA) assigned(list []pair, host func(netip.Addr) sadb.Selector) (result 
 	}
 	return result
 }
+
+// unity is what Cisco's clients mean: they ask for a tunnel to everywhere, and
+// send through it what the server told them to (UNITY_SPLIT_INCLUDE). The SA is
+// for the child's own side of that.
+func (s *SA) unity(p pair) (*session.Child, pair) {
+	everywhere := sadb.PrefixSelector(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	if !s.vendors[wire.V1VendorUnity] || !s.config.leased || len(s.conn.V1.Pool.Split) == 0 || p.local != everywhere {
+		return nil, p
+	}
+	for i := range s.conn.Children {
+		conf := &s.conn.Children[i]
+		for _, c := range s.leased(pairs(conf)) {
+			if c.remote.Contains(p.remote) {
+				return conf, pair{c.local, p.remote}
+			}
+		}
+	}
+	return nil, p
+}

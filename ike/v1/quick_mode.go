@@ -276,6 +276,9 @@ func (s *SA) grant(now time.Time, q *quick, m wire.V1Message) (answer []wire.Pay
 		}
 	}
 	if q.conf = s.match(q.pair); q.conf == nil {
+		q.conf, q.pair = s.unity(q.pair)
+	}
+	if q.conf == nil {
 		return nil, t, wire.V1NotifyInvalidIDInformation,
 			fmt.Sprintf("no child has the selectors that the peer asks for, %v (configuration keys: children.local, children.remote)", q.pair)
 	}
@@ -372,6 +375,12 @@ func (s *SA) quickUnanswered(now time.Time, q *quick, reason string) {
 func (s *SA) quickRefused(now time.Time, t wire.V1NotifyType) {
 	q := s.quick
 	s.forget(q.x)
+	if old := q.replaces; old != nil && t == wire.V1NotifyPayloadMalformed {
+		// strongSwan says so when quick mode overtakes the end of phase 1.
+		s.dropQuick(q)
+		old.state, old.softAt = childInstalled, now.Add(time.Second)
+		return
+	}
 	reason := fmt.Sprintf("peer refuses the child SA (%v)", t)
 	switch t {
 	case wire.V1NotifyInvalidIDInformation:

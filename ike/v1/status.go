@@ -15,7 +15,7 @@ func (s *SA) Status(now time.Time) session.IKEStatus {
 		Local: s.local, Remote: s.remote, RemoteID: text(s.peerID),
 		SPIi: uint64(s.spiI), SPIr: uint64(s.spiR),
 		NATLocal: s.natLocal, NATRemote: s.natRemote,
-		Age: now.Sub(s.created), RekeyIn: until(now, s.softAt),
+		Age: now.Sub(s.created), RekeyIn: until(now, s.softAt), DPD: s.dpd.Status(),
 	}
 	if s.keys != nil {
 		st.Suite = s.suite.Proposal.String()

@@ -11,7 +11,8 @@ import (
 // or SET and ACK. XAUTH and mode config are said in it.
 
 // transact starts one and hands over the answer, which must be of the kind that
-// belongs to it and carry its identifier.
+// belongs to it. Its message ID ties it to the question: strongSwan's replies do
+// not repeat the identifier.
 func (s *SA) transact(now time.Time, kind wire.ConfigType, list []wire.Attribute, take func(now time.Time, a wire.V1Attributes)) {
 	x, err := s.start(now, wire.V1ExchangeTransaction)
 	if err != nil {
@@ -30,7 +31,7 @@ func (s *SA) transact(now time.Time, kind wire.ConfigType, list []wire.Attribute
 	s.sayHashed(now, x, []wire.Payload{ask}, step{check, func(now time.Time, d session.Datagram, m wire.V1Message) {
 		x.until, x.sent = now.Add(exchangeLife), nil
 		answer, _ := wire.Find[wire.V1Attributes](m.Payloads)
-		if answer.Type == kind+1 && answer.Identifier == ask.Identifier {
+		if answer.Type == kind+1 {
 			take(now, answer)
 		}
 	}})
