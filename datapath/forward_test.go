@@ -156,17 +156,6 @@ func TestPartialChecksumIsCompleted(t *testing.T) {
 	}
 }
 
-// What the kernel has to cut it could not complete afterwards.
-func TestPartialChecksumIsCompletedBeforeTheKernelFragments(t *testing.T) {
-	g := newGateway(t, options{})
-	g.up(newTunnel(t, 0, 1, false, false, nil))
-	whole := clearPacket(t, hostA4, hostB4, 1460)
-	g.through(0, inside, fromInside(partial(t, whole)))
-	if len(g.slow.host) != 1 || !bytes.Equal(g.slow.host[0], whole) {
-		t.Errorf("the kernel got %x", g.slow.host)
-	}
-}
-
 // A gateway with one port forwards both ways on it.
 func TestOnePort(t *testing.T) {
 	r := r6Routes()

@@ -195,7 +195,7 @@ func newGateway(t testing.TB, o options) *gateway {
 		steer: &steering{spis: map[uint32]bool{}, prefixes: map[netip.Prefix]int{}},
 	}
 	if o.local == nil {
-		o.local = []netip.Addr{r6v4, r6v6, addr("10.6.6.1")}
+		o.local = r6Local()
 	}
 	g.table.table.Store(fib.NewTable(o.routes, o.local...))
 	var ports [][]datapath.Port

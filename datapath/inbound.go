@@ -83,6 +83,9 @@ func (w *Worker) open(sa *inboundSA, ip, body []byte) packet.Verdict {
 	if !w.permitted(sa) {
 		return sa.refuse(packet.DropSelector)
 	}
+	if packet.Opens(inner, &w.inner) {
+		w.clampAnswer(inner)
+	}
 	if v = w.forward(inner); v.Dropped() {
 		sa.refuse(v)
 	}

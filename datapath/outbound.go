@@ -15,8 +15,9 @@ import (
 //  4. see that this worker owns the SA
 //  5. is its time over, is there a way to the peer
 //  6. complete a checksum that was left to hardware
-//  7. does it fit, is its TTL at the end: else the kernel knows what to do
-//  8. esp.Seal, straight into a frame of the port that leads to the peer
+//  7. is its TTL at the end: the kernel tells the source
+//  8. does it fit the tunnel: else it is cut, or the source is told, oversize.go
+//  9. esp.Seal, straight into a frame of the port that leads to the peer
 func (w *Worker) outbound(a arrival, ip []byte) packet.Verdict {
 	flow := flowOf(&w.outer)
 	entry := w.snap.Match(sadb.Outbound, &flow)
@@ -36,7 +37,7 @@ func (w *Worker) outbound(a arrival, ip []byte) packet.Verdict {
 	return w.protect(sa, a, ip)
 }
 
-// protect is steps 5 to 8.
+// protect is steps 5 to 9.
 func (w *Worker) protect(sa *outboundSA, a arrival, ip []byte) packet.Verdict {
 	w.note(&sa.bounds, sa)
 	if sa.ended(&sa.Counters) {
@@ -47,12 +48,16 @@ func (w *Worker) protect(sa *outboundSA, a arrival, ip []byte) packet.Verdict {
 		return sa.refuse(packet.DropNoRoute)
 	}
 	w.repair(a, ip)
-	if len(ip) > sa.fits(adj) {
-		return w.tooBig(sa, a, ip)
-	}
 	// The kernel has done so with what came through the tunnel device.
 	if a.origin == fromPort && packet.DecrementTTL(ip) != packet.Pass {
 		return w.toHost(ip)
+	}
+	mtu := sa.fits(adj)
+	if w.outer.Protocol == packet.TCP && sa.clamp {
+		packet.ClampMSS(ip, &w.outer, mtu)
+	}
+	if len(ip) > mtu && sa.tooLong(ip, adj) {
+		return w.oversize(sa, adj, a, ip, mtu)
 	}
 	return w.seal(sa, adj, ip)
 }
@@ -109,17 +114,6 @@ func (w *Worker) bypass(a arrival, ip []byte) packet.Verdict {
 		return packet.DropNoRoute
 	case adj.Kind == fib.Direct:
 		return w.send(adj, ip)
-	}
-	return w.toHost(ip)
-}
-
-// tooBig gives a packet that does not fit the tunnel back to the kernel, which
-// routes it to the tunnel device and there fragments it, or tells the source the
-// MTU. A packet that came from that device already did fit its MTU: one of
-// several tunnels is narrower still.
-func (w *Worker) tooBig(sa *outboundSA, a arrival, ip []byte) packet.Verdict {
-	if a.origin == fromHost {
-		return sa.refuse(packet.DropTooBig)
 	}
 	return w.toHost(ip)
 }

@@ -1,10 +1,10 @@
 package datapath
 
 import (
+	"net/netip"
 	"time"
 
 	"spindle/datapath/esp"
-	"spindle/datapath/fib"
 	"spindle/datapath/packet"
 	"spindle/sadb"
 	"spindle/sadb/keysock"
@@ -29,14 +29,15 @@ type (
 		*esp.Inbound
 		bounds
 		localTS, remoteTS []sadb.Selector
+		astray            netip.AddrPort // where the peer is and the control process was not told
 		held              record
 	}
 	outboundSA struct {
 		*esp.Outbound
 		bounds
 		watch
-		pathMTU int // bytes of the outer packet, 0 that of the way to the peer
-		held    record
+		sizing
+		held record
 	}
 )
 
@@ -54,7 +55,7 @@ func newInboundSA(sa sadb.SA) (*inboundSA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inboundSA{in, newBounds(&sa), sa.LocalTS, sa.RemoteTS, newRecord(sa)}, nil
+	return &inboundSA{in, newBounds(&sa), sa.LocalTS, sa.RemoteTS, netip.AddrPort{}, newRecord(sa)}, nil
 }
 
 func newOutboundSA(sa sadb.SA, partner *inboundSA) (*outboundSA, error) {
@@ -62,7 +63,7 @@ func newOutboundSA(sa sadb.SA, partner *inboundSA) (*outboundSA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outboundSA{out, newBounds(&sa), newWatch(&sa, partner, time.Now().UnixNano()), int(sa.PathMTU), newRecord(sa)}, nil
+	return &outboundSA{out, newBounds(&sa), newWatch(&sa, partner, time.Now().UnixNano()), newSizing(&sa), newRecord(sa)}, nil
 }
 
 func newRecord(sa sadb.SA) record {
@@ -162,6 +163,19 @@ func (in *inboundSA) publish(slow SlowPath) {
 	in.touched = false
 	in.Publish()
 	in.report(&in.Counters, slow)
+	in.whereabouts(slow)
+}
+
+// whereabouts tells the control process that the peer sends from elsewhere (N5):
+// whether to follow is its to decide, which knows who is behind a NAT. A peer that
+// keeps moving is told of no more often than counters are published.
+func (in *inboundSA) whereabouts(slow SlowPath) {
+	if at, moved := in.Moved(); moved {
+		in.astray = at
+	}
+	if in.astray.IsValid() && slow.Report(keysock.Moved{Pair: in.pair, Remote: in.astray}) {
+		in.astray = netip.AddrPort{}
+	}
 }
 
 func (out *outboundSA) publish(slow SlowPath) {
@@ -181,21 +195,3 @@ func (out *outboundSA) refuse(v packet.Verdict) packet.Verdict {
 	out.Drops++
 	return v
 }
-
-// unknownMTU is taken where the kernel names none.
-const unknownMTU = 1500
-
-// pathOf is the longest outer packet that takes this way to the peer.
-func (out *outboundSA) pathOf(way *fib.Adjacency) int {
-	mtu := way.MTU
-	if mtu == 0 {
-		mtu = unknownMTU
-	}
-	if out.pathMTU != 0 {
-		mtu = min(mtu, out.pathMTU)
-	}
-	return mtu
-}
-
-// fits is the longest inner packet that, sealed, takes this way.
-func (out *outboundSA) fits(way *fib.Adjacency) int { return out.InnerMTU(out.pathOf(way)) }

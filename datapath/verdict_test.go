@@ -332,9 +332,6 @@ func TestVerdictsOfSealing(t *testing.T) {
 			prepare: func(g *gateway) { g.slow.broken = true }, drops: 1},
 		{name: "TTL", port: inside, frame: outward(hostA4, hostB4, 10, func(ip []byte) []byte { return ttl(ip, 1) }), verdict: packet.ToKernel, check: toKernel(1)},
 		{name: "fits", port: inside, frame: outward(hostA4, hostB4, 1446-28, nil), verdict: packet.Forwarded},
-		{name: "does not fit", port: inside, frame: outward(hostA4, hostB4, 1447-28, nil), verdict: packet.ToKernel, check: toKernel(1)},
-		{name: "does not fit the path", port: inside, change: func(_, out *sadb.SA) { out.PathMTU = 1400 },
-			frame: outward(hostA4, hostB4, 1380, nil), verdict: packet.ToKernel, check: toKernel(1)},
 	})
 }
 
@@ -360,7 +357,6 @@ func TestVerdictsOfTheSlowPath(t *testing.T) {
 					t.Errorf("the peer got %x", got)
 				}
 			}},
-		{name: "from this host, too big", enter: (*gateway).fromHost, frame: own(1460), verdict: packet.DropTooBig, drops: 1},
 		{name: "the kernel's own multicast", enter: (*gateway).fromHost, verdict: packet.Ignored,
 			frame: func(t testing.TB, _ *tunnel) []byte { return clearPacket(t, r6v6, addr("ff02::16"), 10) }},
 		{name: "reassembled", enter: (*gateway).fromKernel, frame: reassembled(hostA4, 10), verdict: packet.Forwarded},

@@ -65,11 +65,13 @@ type Worker struct {
 	// Scratch, so that nothing is allocated for a packet.
 	outer, inner packet.Header
 	frames       [batch][]byte
-	buffer       []byte
-	hint         int // the port that the last decrypted packet left by
+	buffer       []byte // of the largest packet
+	piece        []byte // the same, for what is made of the one in buffer
+	hint         int    // the port that the last decrypted packet left by
 
 	waiting waiting
 	strange strangers
+	errors  errorBudget
 	changed []news // SAs touched since the last publication
 	settled int64  // when that was
 
@@ -94,7 +96,7 @@ func newWorker(id int, ports []Port, wake int) *Worker {
 	w := &Worker{
 		id: id, ports: ports, wake: wake, hint: hint(ports),
 		clock:  func() int64 { return time.Now().UnixNano() },
-		buffer: make([]byte, kernelBytes), changed: make([]news, 0, changedSAs),
+		buffer: make([]byte, kernelBytes), piece: make([]byte, kernelBytes), changed: make([]news, 0, changedSAs),
 	}
 	w.fds = append(w.fds, unix.PollFd{Fd: int32(wake), Events: unix.POLLIN})
 	for _, p := range ports {

@@ -106,6 +106,8 @@ type SA struct {
 	TFC           uint16 // outbound: shorter inner packets are padded to so many bytes (RFC 4303 §2.7); tunnel mode only
 	FragmentAfter bool   // outbound: what is too big is fragmented after encryption, not before (N2)
 
+	KeepMSS bool // outbound: the segment size that TCP announces is not lowered to what fits the tunnel
+
 	LocalTS, RemoteTS []Selector // what the inner packet must match
 
 	Pair        SPI      // the inbound SPI of the same child SA: gives slot and owner of both directions

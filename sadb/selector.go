@@ -74,6 +74,10 @@ func (s *Selector) matchesPort(proto uint8, port uint16) bool {
 	return s.FirstPort <= port && port <= s.LastPort
 }
 
+// AnyPort tells a selector that ports do not narrow, so that fragments which do not
+// show theirs match it (RFC 4301 §7).
+func (s Selector) AnyPort() bool { return s.isAnyPort() }
+
 func (s Selector) isAnyPort() bool { return s.FirstPort == 0 && s.LastPort == maxPort }
 func (s Selector) isOpaque() bool  { return s.FirstPort == opaqueLow && s.LastPort == opaqueHigh }
 

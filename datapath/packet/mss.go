@@ -48,6 +48,12 @@ func ClampMSS(ip []byte, h *Header, mtu int) bool {
 	return true
 }
 
+// Opens reports whether a packet opens a TCP connection, or answers one that does:
+// whether ClampMSS may find something in it.
+func Opens(ip []byte, h *Header) bool {
+	return h.Protocol == TCP && !h.Fragment && h.Length-h.Payload >= tcpLen && ip[h.Payload+13]&tcpSYN != 0
+}
+
 // findMSS is where in a TCP header the value of the MSS option stands, 0 without
 // one (RFC 9293 §3.1).
 func findMSS(tcp []byte) int {

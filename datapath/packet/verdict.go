@@ -6,16 +6,18 @@ package packet
 // workers all know.
 //
 // Queued and HandedOff are where a packet rests; it gets its last verdict when it
-// goes on. So packets in = all verdicts - what rested and went on.
+// goes on; what was cut goes on as its pieces. So packets in + pieces = all verdicts -
+// what rested and went on.
 type Verdict uint8
 
 const (
-	Forwarded Verdict = iota // sent by a port's TX ring
-	ToKernel                 // handed to the slow path device: for this host, or its neighbour is not resolved yet
-	Punted                   // IKE handed to the control process
-	Queued                   // waits for the SA that it asked for
-	HandedOff                // given to the worker that owns its SA
-	Ignored                  // the host's own multicast or link-local packet, which ended at the tunnel device
+	Forwarded  Verdict = iota // sent by a port's TX ring
+	ToKernel                  // handed to the slow path device: for this host, or its neighbour is not resolved yet
+	Punted                    // IKE handed to the control process
+	Queued                    // waits for the SA that it asked for
+	HandedOff                 // given to the worker that owns its SA
+	Fragmented                // cut into pieces, each of which gets a verdict of its own
+	Ignored                   // the host's own multicast or link-local packet, which ended at the tunnel device
 
 	// Parsing.
 	DropTruncated // shorter than its own headers say
@@ -57,7 +59,7 @@ const (
 const Pass = Forwarded
 
 var verdictNames = [Verdicts]string{
-	"forwarded", "to_kernel", "punted", "queued", "handed_off", "ignored",
+	"forwarded", "to_kernel", "punted", "queued", "handed_off", "fragmented", "ignored",
 	"drop_truncated", "drop_malformed", "drop_not_ip", "drop_checksum",
 	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_ecn", "drop_selector",
 	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime", "drop_fragment",
@@ -67,7 +69,7 @@ var verdictNames = [Verdicts]string{
 // Dropped tells the verdicts that lose a packet.
 func (v Verdict) Dropped() bool { return v >= DropTruncated }
 
-// Interim tells the verdicts after which the same packet gets another one.
-func (v Verdict) Interim() bool { return v == Queued || v == HandedOff }
+// Interim tells the verdicts after which the same packet, or its pieces, get others.
+func (v Verdict) Interim() bool { return v == Queued || v == HandedOff || v == Fragmented }
 
 func (v Verdict) String() string { return verdictNames[v] }

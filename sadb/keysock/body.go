@@ -179,6 +179,11 @@ func (m Silence) append(w *cryptobyte.Builder) {
 	appendTime(w, m.LastIn)
 }
 
+func (m Moved) append(w *cryptobyte.Builder) {
+	w.AddUint32(uint32(m.Pair))
+	appendAddrPort(w, m.Remote)
+}
+
 func (m UnknownSPI) append(w *cryptobyte.Builder) {
 	w.AddUint32(uint32(m.SPI))
 	appendAddrPort(w, m.Local)
@@ -225,6 +230,7 @@ func appendSA(w *cryptobyte.Builder, sa *sadb.SA, key bool) {
 	appendBool(w, sa.CopyFlowLabel)
 	w.AddUint16(sa.TFC)
 	appendBool(w, sa.FragmentAfter)
+	appendBool(w, sa.KeepMSS)
 	appendSelectors(w, sa.LocalTS)
 	appendSelectors(w, sa.RemoteTS)
 	w.AddUint32(uint32(sa.Pair))
@@ -261,6 +267,7 @@ func (r *reader) sa(key bool) sadb.SA {
 	sa.CopyFlowLabel = r.bool("flow label policy")
 	sa.TFC = r.uint16("TFC padding")
 	sa.FragmentAfter = r.bool("fragment after")
+	sa.KeepMSS = r.bool("keep MSS")
 	sa.LocalTS = r.selectors("local selectors")
 	sa.RemoteTS = r.selectors("remote selectors")
 	sa.Pair = r.spi("pair")

@@ -93,12 +93,13 @@ const (
 	verbUnknownSPI
 	verbKeepalive
 	verbAddresses
+	verbMoved
 	verbs // how many there are, plus one
 )
 
 var verbNames = [verbs]string{
 	"no verb", "ADD", "UPDATE", "DELETE", "FLUSH", "POLICY_ADD", "POLICY_DELETE", "DUMP", "STATS", "INJECT",
-	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "SILENCE", "PUNT", "UNKNOWN_SPI", "KEEPALIVE", "ADDRESSES",
+	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "SILENCE", "PUNT", "UNKNOWN_SPI", "KEEPALIVE", "ADDRESSES", "MOVED",
 }
 
 func (v verb) String() string {
@@ -117,6 +118,7 @@ func (PolicyDelete) verb() verb { return verbPolicyDelete }
 func (Dump) verb() verb         { return verbDump }
 func (Stats) verb() verb        { return verbStats }
 func (Inject) verb() verb       { return verbInject }
+func (Moved) verb() verb        { return verbMoved }
 func (Keepalive) verb() verb    { return verbKeepalive }
 func (Addresses) verb() verb    { return verbAddresses }
 func (Hello) verb() verb        { return verbHello }
@@ -170,6 +172,8 @@ func parseBody(v verb, r *reader) Message {
 		return Expire{r.spi("pair"), r.bool("hard"), r.text("cause")}
 	case verbPunt:
 		return Punt{r.addrPort("local"), r.addrPort("remote"), r.bytes("data")}
+	case verbMoved:
+		return Moved{r.spi("pair"), r.addrPort("remote")}
 	case verbUnknownSPI:
 		return r.unknownSPI()
 	}

@@ -59,7 +59,7 @@ func drawSA(t *rapid.T) sadb.SA {
 		FixDSCP: draw(t, rapid.Bool()), DSCP: draw(t, rapid.Byte()),
 		PathMTU: draw(t, rapid.Uint16()), Local: drawAddrPort(t), Remote: drawAddrPort(t), Encap: draw(t, rapid.Bool()),
 		TTL: draw(t, rapid.Byte()), FlowLabel: draw(t, rapid.Uint32()), CopyFlowLabel: draw(t, rapid.Bool()),
-		TFC: draw(t, rapid.Uint16()), FragmentAfter: draw(t, rapid.Bool()),
+		TFC: draw(t, rapid.Uint16()), FragmentAfter: draw(t, rapid.Bool()), KeepMSS: draw(t, rapid.Bool()),
 		LocalTS: drawSelectors(t), RemoteTS: drawSelectors(t),
 		Pair: sadb.SPI(draw(t, rapid.Uint32())), Policy: sadb.PolicyID(draw(t, rapid.Uint32())),
 		Conn: draw(t, rapid.String()), Child: draw(t, rapid.String()),
@@ -161,6 +161,9 @@ var messages = []func(*rapid.T) keysock.Message{
 	},
 	func(t *rapid.T) keysock.Message {
 		return keysock.Punt{Local: drawAddrPort(t), Remote: drawAddrPort(t), Data: draw(t, rapid.SliceOf(rapid.Byte()))}
+	},
+	func(t *rapid.T) keysock.Message {
+		return keysock.Moved{Pair: sadb.SPI(draw(t, rapid.Uint32())), Remote: drawAddrPort(t)}
 	},
 	func(t *rapid.T) keysock.Message {
 		return keysock.UnknownSPI{

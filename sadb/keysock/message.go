@@ -112,6 +112,12 @@ type (
 		Pair   sadb.SPI
 		LastIn time.Time
 	}
+	// Moved reports that the peer of an SA pair sends from another endpoint now, by
+	// a packet that authenticated and was newer than all before (N5).
+	Moved struct {
+		Pair   sadb.SPI
+		Remote netip.AddrPort
+	}
 	// Addresses are those of this host on its outside ports, in the order of the
 	// configuration. It follows the Hello and every change.
 	Addresses struct{ List []netip.Addr }
