@@ -111,6 +111,8 @@ func (e *Engine) Step(now time.Time, in session.Input) []session.Output {
 		e.unknownSPI(now, in)
 	case session.Silence:
 		e.silence(now, in)
+	case session.Moved:
+		e.moved(now, in)
 	case session.Forget:
 		e.forget(now, in)
 	case session.AddressesChanged:
@@ -155,6 +157,14 @@ func (e *Engine) expire(now time.Time, in session.Expire) {
 func (e *Engine) silence(now time.Time, in session.Silence) {
 	if sa := e.byPair[in.Pair]; sa != nil {
 		sa.Silence(now, in.LastIn)
+		e.syncAll(now, sa)
+	}
+}
+
+// moved hands on that a peer's ESP comes from elsewhere.
+func (e *Engine) moved(now time.Time, in session.Moved) {
+	if sa := e.byPair[in.Pair]; sa != nil {
+		sa.Moved(in.Remote)
 		e.syncAll(now, sa)
 	}
 }

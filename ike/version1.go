@@ -44,6 +44,7 @@ type association interface {
 	Readdress(now time.Time, addresses []netip.Addr)
 	Expire(now time.Time, pair sadb.SPI, hard bool, cause string)
 	Silence(now, lastIn time.Time)
+	Moved(remote netip.AddrPort)
 	Doubt(now time.Time)
 	InvalidSPI(now time.Time, spi sadb.SPI)
 }

@@ -230,6 +230,8 @@ func (c *control) reported(m keysock.Message) error {
 		c.step(session.Expire{Pair: m.Pair, Hard: m.Hard, Cause: m.Cause})
 	case keysock.Silence:
 		c.step(session.Silence{Pair: m.Pair, LastIn: m.LastIn})
+	case keysock.Moved:
+		c.step(session.Moved{Pair: m.Pair, Remote: m.Remote})
 	case keysock.UnknownSPI:
 		c.step(session.UnknownSPI{SPI: m.SPI, Local: m.Local, Remote: m.Remote, Packets: m.Packets})
 	}

@@ -123,4 +123,19 @@ type Child struct {
 	ReplayWindow  uint32
 	DF            sadb.DFPolicy
 	Prefragment   bool
+	KeepMSS       bool   // of TCP, instead of lowering it to what fits the tunnel
+	PathMTU       uint16 // longest outer packet, 0 learns it
+	TFC           uint16 // shorter packets are padded to so many bytes
+	FixDSCP       bool   // outer packets carry DSCP, not their inner packet's
+	DSCP          uint8
+}
+
+// Shape gives both SAs of the child what is configured about the packets they
+// carry. Padding has no place in transport mode (RFC 4303 §2.7).
+func (c *Child) Shape(sa *sadb.SA) {
+	sa.DF, sa.FragmentAfter, sa.KeepMSS, sa.PathMTU = c.DF, !c.Prefragment, c.KeepMSS, c.PathMTU
+	sa.FixDSCP, sa.DSCP = c.FixDSCP, c.DSCP
+	if sa.Mode == sadb.Tunnel {
+		sa.TFC = c.TFC
+	}
 }

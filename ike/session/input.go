@@ -36,6 +36,12 @@ type (
 		Pair   sadb.SPI
 		LastIn time.Time
 	}
+	// Moved is ESP of a pair's peer that came from another endpoint: authentic, and
+	// newer than all before (N5).
+	Moved struct {
+		Pair   sadb.SPI
+		Remote netip.AddrPort
+	}
 	// UnknownSPI is ESP that arrived for no SA of ours.
 	UnknownSPI struct {
 		SPI           sadb.SPI
@@ -68,6 +74,7 @@ func (Tick) input()             {}
 func (Acquire) input()          {}
 func (Expire) input()           {}
 func (Silence) input()          {}
+func (Moved) input()            {}
 func (Forget) input()           {}
 func (UnknownSPI) input()       {}
 func (Initiate) input()         {}

@@ -89,11 +89,12 @@ func (s *SA) install(now time.Time, t terms) (*child, error) {
 	c.binding = s.bind(c)
 	inbound := sadb.SA{
 		ESN: c.suite.ESN, ReplayWindow: c.conf.ReplayWindow, Suite: c.suite.Suite(),
-		Soft: soft, Hard: hard, Idle: c.conf.Idle, Mode: c.mode, DF: c.conf.DF,
+		Soft: soft, Hard: hard, Idle: c.conf.Idle, Mode: c.mode,
 		Local: s.local, Remote: s.remote, Encap: c.encap,
 		LocalTS: []sadb.Selector{c.pair.local}, RemoteTS: []sadb.Selector{c.pair.remote},
 		Pair: c.in, Conn: c.conn.Name, Child: c.conf.Name,
 	}
+	c.conf.Shape(&inbound)
 	outbound := inbound
 	inbound.SPI, inbound.Direction, inbound.Key = t.in, sadb.Inbound, t.keyIn
 	outbound.SPI, outbound.Direction, outbound.Key = t.out, sadb.Outbound, t.keyOut

@@ -116,6 +116,14 @@ func (s *SA) follow(d session.Datagram) {
 	}
 }
 
+// Moved follows the peer by its ESP, as by its IKE messages: it may be long silent
+// there, and a NAT gives both the same mapping (RFC 3947 §6).
+func (s *SA) Moved(remote netip.AddrPort) {
+	if s.phase1 == nil && s.state == Established {
+		s.follow(session.Datagram{Local: s.local, Remote: remote})
+	}
+}
+
 // silent plans the next keepalive, if it is us who are behind a NAT (T3).
 func (s *SA) silent(now time.Time) {
 	s.keepaliveAt = time.Time{}

@@ -108,16 +108,18 @@ func (s *SA) install(now time.Time, t terms) (*child, error) {
 
 // half is what both directions of a child SA have in common.
 func (s *SA) half(c *child, soft sadb.Lifetime) sadb.SA {
-	return sadb.SA{
+	sa := sadb.SA{
 		ESN: c.suite.ESN, ReplayWindow: c.conf.ReplayWindow,
 		Suite: c.suite.Suite(),
 		Soft:  soft, Hard: c.conf.Lifetime, Idle: c.conf.Idle, Silence: s.conn.DPD.Watch(),
-		Mode: sadb.Tunnel, DF: c.conf.DF,
+		Mode:  sadb.Tunnel,
 		Local: s.local, Remote: s.remote, Encap: c.encap,
 		LocalTS: c.localTS, RemoteTS: c.remoteTS,
 		Pair: c.in,
 		Conn: c.conn.Name, Child: c.conf.Name,
 	}
+	c.conf.Shape(&sa)
+	return sa
 }
 
 // bind chooses the SPD entry: that of the SA it replaces if the selectors are

@@ -106,6 +106,30 @@ func (s *SA) follow(d session.Datagram) {
 	s.moveChildren()
 }
 
+// Moved follows the peer by its ESP (N5), which may be all it says for hours: "the
+// IP address and port from the last valid authenticated packet" are those of any
+// packet. With MOBIKE the IKE SA stays where the peer's IKE put it, and so does the
+// address; the child SAs alone take the port that the NAT gave their packets (RFC
+// 4555 §3.8).
+func (s *SA) Moved(remote netip.AddrPort) {
+	if s.state != Established || !s.natRemote || s.natLocal {
+		return
+	}
+	if !s.mobility.on {
+		s.follow(session.Datagram{Local: s.local, Remote: remote})
+		return
+	}
+	if remote.Addr() != s.remote.Addr() {
+		return
+	}
+	s.audit(slog.LevelInfo, "peer's ESP moved behind its NAT", slog.String("esp", remote.String()))
+	for _, c := range s.children {
+		if c.outSet {
+			s.env.Out.Put(session.UpdateSA{Pair: c.in, Local: s.local, Remote: remote, Encap: c.encap})
+		}
+	}
+}
+
 // moveChildren gives every child SA the endpoints of the IKE SA.
 func (s *SA) moveChildren() {
 	for _, c := range s.children {
