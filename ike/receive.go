@@ -75,6 +75,10 @@ func (e *Engine) open(now time.Time, d session.Datagram) {
 		e.stray(now, d, "IKE_SA_INIT without initiator SPI")
 		return
 	}
+	if e.bySPI[msg.Header.InitiatorSPI] != nil {
+		e.stray(now, d, "IKE_SA_INIT of our own, reflected")
+		return
+	}
 	if reason := e.refuseVersion(now, d, 2); reason != "" {
 		e.stray(now, d, reason)
 		return

@@ -11,8 +11,9 @@ import (
 )
 
 // maxHeld bounds the octets of fragments that all half-open IKE SAs together may
-// wait with for the rest: whoever completes IKE_SA_INIT can seal a fragment.
-const maxHeld = 4 << 20
+// wait with for the rest: whoever completes IKE_SA_INIT can seal a fragment. One
+// of them holds wire.MaxReassembled at most.
+const maxHeld = 16 << 20
 
 // fragments is what IKE fragmentation (RFC 7383) adds to an IKE SA.
 type fragments struct {
@@ -104,10 +105,11 @@ func (s *SA) open(d session.Datagram, h wire.Header, parts *wire.Reassembly) (wi
 	return wire.Message{}, errIncomplete
 }
 
-// hold counts what a half-open IKE SA makes us remember, or refuses it. Each
-// datagram is counted, useful or not, so that a flood ends by itself.
+// hold counts what a half-open IKE SA may make us remember, up to the bound of
+// one, or refuses it.
 func (s *SA) hold(octets int) bool {
-	if s.state != InitAnswered {
+	octets = min(octets, wire.MaxReassembled-s.fragments.held)
+	if s.state != InitAnswered || octets <= 0 {
 		return true
 	}
 	if s.env.held+octets > maxHeld {
