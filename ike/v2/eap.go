@@ -23,7 +23,8 @@ type eapMethod interface {
 	close()
 }
 
-// eapStep is what a response leads to: another request, success, or failure.
+// eapStep is what a response leads to: another request, success, or failure. A
+// failure that comes with a request is still to be told to the peer.
 type eapStep struct {
 	request []byte
 	success *eapSuccess
@@ -47,6 +48,7 @@ type eapServer struct {
 	offers     []wire.EAPType
 	method     eapMethod // nil until the identity is known
 	success    *eapSuccess
+	refused    bool // the operator knows why; the peer is being told
 }
 
 func (e *eapServer) close() {
@@ -171,7 +173,7 @@ func (s *SA) tryMethod(now time.Time, d session.Datagram, m wire.Message, none s
 func (s *SA) stepEAP(now time.Time, d session.Datagram, m wire.Message, step eapStep) {
 	e := s.handshake.eap
 	switch {
-	case step.failure != "":
+	case step.failure != "" && step.request == nil:
 		s.refuseEAP(now, d, m, step.failure)
 	case step.success != nil:
 		if step.success.user == "" {
@@ -185,6 +187,10 @@ func (s *SA) stepEAP(now time.Time, d session.Datagram, m wire.Message, step eap
 			s.succeedEAP(now, d, m, step.success)
 		})
 	default:
+		if step.failure != "" {
+			s.noteRefusal(now, "EAP: "+step.failure)
+			e.refused = true
+		}
 		s.requestEAP(now, d, m, e.method.kind(), step.request)
 	}
 }
@@ -201,7 +207,20 @@ func (s *SA) succeedEAP(now time.Time, d session.Datagram, m wire.Message, succe
 
 // refuseEAP: RFC 7296 §2.16, the responder says so by an EAP Failure.
 func (s *SA) refuseEAP(now time.Time, d session.Datagram, m wire.Message, reason string) {
-	s.turnAway(now, d, m, wire.EAP{Code: wire.EAPFailure, Identifier: s.handshake.eap.identifier}, "EAP: "+reason)
+	s.respond(d, m, wire.EAP{Code: wire.EAPFailure, Identifier: s.handshake.eap.identifier})
+	if !s.handshake.eap.refused {
+		s.noteRefusal(now, "EAP: "+reason)
+	}
+	s.close(now)
+}
+
+// answerEAPGivenUp takes leave of a peer that ends the conversation.
+func (s *SA) answerEAPGivenUp(now time.Time, d session.Datagram, m wire.Message) {
+	s.respond(d, m)
+	if !s.handshake.eap.refused {
+		s.noteRefusal(now, "peer gives up in the midst of EAP: does it know the CA of our certificate? (configuration keys: cert, local.id)")
+	}
+	s.close(now)
 }
 
 // endEAP checks that the peer of IKE is the peer of EAP, by the key that EAP

@@ -94,9 +94,9 @@ func (c *mschapv2) check(r chapReply) eapStep {
 		c.failure = fmt.Sprintf("user %s is not known (configuration key: users)", printable(r.name))
 		return c.refuse()
 	}
-	hash := [16]byte(secret.NTHash)
-	if len(secret.NTHash) == 0 {
-		hash = ntPasswordHash(string(secret.Password))
+	hash := ntPasswordHash(string(secret.Password))
+	if secret.NTHash != nil {
+		copy(hash[:], secret.NTHash)
 	}
 	challenge := challengeHash(r.challenge, c.challenge, withoutDomain(r.name))
 	want := challengeResponse(challenge, hash)
@@ -114,7 +114,7 @@ func (c *mschapv2) check(r chapReply) eapStep {
 // failure" (RFC 2759 §6).
 func (c *mschapv2) refuse() eapStep {
 	text := fmt.Sprintf("E=691 R=0 C=%X V=3 M=Authentication failed", c.challenge)
-	return eapStep{request: chapPacket(chapFailure, []byte(text))}
+	return eapStep{request: chapPacket(chapFailure, []byte(text)), failure: c.failure}
 }
 
 // chapReply is the Response packet: the value of 49 octets is the peer's

@@ -111,6 +111,11 @@ func (t *eapTLS) step() eapStep {
 		}
 	}
 	t.out, t.done = out, done
+	if len(out) > 0 && err != nil {
+		step := t.next() // the alert
+		step.failure = t.failure
+		return step
+	}
 	if len(out) == 0 {
 		if err == nil && !done {
 			t.failure = "TLS: peer sends half a message"

@@ -94,6 +94,10 @@ func (s *SA) answer(now time.Time, d session.Datagram, m wire.Message) {
 	case wire.ExchangeCreateChildSA:
 		s.answerCreateChild(now, d, m)
 	case wire.ExchangeInformational:
+		if s.state == InitAnswered {
+			s.answerEAPGivenUp(now, d, m)
+			return
+		}
 		s.answerInformational(now, d, m)
 	}
 }
@@ -126,6 +130,9 @@ func (s *SA) accepts(exchange wire.ExchangeType) bool {
 	case wire.ExchangeCreateChildSA:
 		return s.state == Established || s.state == Replaced || s.state == Deleting
 	case wire.ExchangeInformational:
+		if s.state == InitAnswered {
+			return s.handshake.eap != nil && s.waiting == nil
+		}
 		return s.state == Established || s.state == Replaced || s.state == Deleting
 	}
 	return false

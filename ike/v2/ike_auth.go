@@ -264,17 +264,17 @@ func (s *SA) identify(m wire.Message, id wire.Identity, check func(*session.Conn
 // refuseAuth answers with AUTHENTICATION_FAILED, whatever was wrong: a stranger
 // learns no more than that (RFC 7296 §2.21.2).
 func (s *SA) refuseAuth(now time.Time, d session.Datagram, m wire.Message, reason string) {
-	s.turnAway(now, d, m, wire.Notify{Type: wire.NotifyAuthenticationFailed}, reason)
+	s.respond(d, m, wire.Notify{Type: wire.NotifyAuthenticationFailed})
+	s.noteRefusal(now, reason)
+	s.close(now)
 }
 
-// turnAway answers with the given payload and closes the IKE SA.
-func (s *SA) turnAway(now time.Time, d session.Datagram, m wire.Message, answer wire.Payload, reason string) {
-	s.respond(d, m, answer)
+// noteRefusal tells the operator why a peer is not let in.
+func (s *SA) noteRefusal(now time.Time, reason string) {
 	if s.env.Host.MayLog(now) {
 		s.audit(slog.LevelWarn, "negotiation refused", slog.String("reason", reason))
 	}
 	if s.conn != nil {
 		s.env.Host.Refused(now, s.conn.Name, reason)
 	}
-	s.close(now)
 }

@@ -99,9 +99,15 @@ func (s *server) handshake() {
 	}
 }
 
+// Export gives no keys for TLS 1.2 without an extended master secret (RFC 7627):
+// another server could have brought about the same ones.
 func (s *server) Export(label string, context []byte, n int) ([]byte, error) {
 	state := s.tls.ConnectionState()
-	return state.ExportKeyingMaterial(label, context, n)
+	keys, err := state.ExportKeyingMaterial(label, context, n)
+	if err != nil && state.Version < tls.VersionTLS13 {
+		return nil, errors.New("TLS 1.2 without an extended master secret is not safe: the peer needs TLS 1.3, or RFC 7627")
+	}
+	return keys, err
 }
 
 func (s *server) Version() uint16 { return s.tls.ConnectionState().Version }
