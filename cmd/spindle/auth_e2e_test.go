@@ -95,7 +95,6 @@ func TestCertificatesWithStrongSwan(t *testing.T) {
 			b := newBed(t, "cert", netlab.Options{}).strongSwan(func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanConfig) {
 				r6.Auth = p.ours(c.id, c.ours...)
 				p.theirs(r8, c.id)
-				r8.ExtraLines = c.daemon
 			})
 			b.up()
 			check(t, b.swan.Terminate(t.Context()))
@@ -202,8 +201,8 @@ func TestEAPWithStrongSwan(t *testing.T) {
 	for _, c := range []struct {
 		name, method string
 		more         []string
-		daemon       []string
 		user         string
+		debug        string
 		refused      string
 	}{
 		{name: "MSCHAPv2", method: "eap-mschapv2", more: []string{users}, user: "carol"},
@@ -213,15 +212,17 @@ func TestEAPWithStrongSwan(t *testing.T) {
 			more: []string{fmt.Sprintf("users: {file: %q}", p.file("wrong", []byte("carol no\n")))}},
 		{name: "unknown user", method: "eap-mschapv2", refused: "EAP: user carol is not known (configuration key: users)",
 			more: []string{fmt.Sprintf("users: {file: %q}", p.file("other", []byte("dave no\n")))}},
-		{name: "TLS 1.3", method: "eap-tls", more: []string{users, authorities}, user: "r8@example.net",
-			daemon: []string{"tls {\nversion_max = 1.3\n}"}},
+		// This strongSwan knows no extended master secret, and with TLS 1.3 it dies of
+		// the last octet that RFC 9190 asks for: so the gateway is made to export the
+		// keys of TLS 1.2 all the same, which proves the rest.
+		{name: "TLS 1.2", method: "eap-tls", more: []string{users, authorities}, user: "r8@example.net", debug: "tlsunsafeekm=1"},
 		{name: "TLS 1.2 of the old kind", method: "eap-tls", more: []string{authorities}, refused: "TLS 1.2 without an extended master secret"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("GODEBUG", c.debug)
 			b := newBed(t, "eap", netlab.Options{})
 			b.strongSwan(func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanConfig) {
 				p.dialIn(c.method, c.more...)(r6, r8)
-				r8.ExtraLines = c.daemon
 				if strings.Contains(strings.Join(c.more, ""), "ppk") {
 					r8.ConnLines = []string{"ppk_id = quantum", "ppk_required = yes"}
 					r8.Secrets = append(r8.Secrets, "ppk-q {\nid = quantum\nsecret = \"a key of many bits, as many as 256 in all\"\n}")
