@@ -147,7 +147,7 @@ func (e *Engine) want(now time.Time, c *connection, child *session.Child, flow s
 		e.sync(now, m)
 		return
 	}
-	local, remote, reason := c.endpoints()
+	local, remote, reason := c.endpoints(e.addresses)
 	c.again = child
 	if reason == "" && (len(c.conf.IKE) == 0 || len(child.ESP) == 0) {
 		reason = "no proposals (configuration keys: ike, children.esp)"

@@ -73,7 +73,7 @@ func (e *Engine) recover(now time.Time, peer netip.Addr, spi sadb.SPI) string {
 	if len(c.lostSPIs) < lostLimit && !slices.Contains(c.lostSPIs, spi) {
 		c.lostSPIs = append(c.lostSPIs, spi)
 	}
-	local, reason := c.localEnd()
+	local, reason := c.localEnd(peer, e.addresses)
 	switch {
 	case c.usable() != nil:
 		return "" // under way: one attempt at a time

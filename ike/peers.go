@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ type hold struct {
 }
 
 // endpoints chooses where to negotiate from and to, or says why that cannot be.
-func (c *connection) endpoints() (local, remote netip.AddrPort, reason string) {
+func (c *connection) endpoints(outer []netip.Addr) (local, remote netip.AddrPort, reason string) {
 	addr, ok := c.peers.Current()
 	switch {
 	case c.conf.Remote.Any():
@@ -35,15 +36,27 @@ func (c *connection) endpoints() (local, remote netip.AddrPort, reason string) {
 	case !ok:
 		return local, remote, fmt.Sprintf("none of the peer's names has an address now: %s (configuration key: remote.addresses)", strings.Join(c.conf.Remote.Hosts, ", "))
 	}
-	local, reason = c.localEnd()
+	local, reason = c.localEnd(addr, outer)
 	return local, netip.AddrPortFrom(addr, ikePort), reason
 }
 
-func (c *connection) localEnd() (netip.AddrPort, string) {
-	if len(c.conf.Local.Addresses) == 0 {
-		return netip.AddrPort{}, "local.address is not set: it is needed to start a negotiation"
+// localEnd is the configured address. One that is not configured, or may change
+// and is not there now, is the first of the outside ports (RFC 4555: a host that
+// moved while its IKE SA was lost starts anew from where it is).
+func (c *connection) localEnd(remote netip.Addr, outer []netip.Addr) (netip.AddrPort, string) {
+	configured := c.conf.Local.Addresses
+	if len(configured) > 0 && (!c.conf.MOBIKE || slices.Contains(outer, configured[0])) {
+		return netip.AddrPortFrom(configured[0], ikePort), ""
 	}
-	return netip.AddrPortFrom(c.conf.Local.Addresses[0], ikePort), ""
+	for _, a := range outer {
+		if a.Is4() == remote.Is4() {
+			return netip.AddrPortFrom(a, ikePort), ""
+		}
+	}
+	if len(configured) > 0 {
+		return netip.AddrPortFrom(configured[0], ikePort), ""
+	}
+	return netip.AddrPort{}, "local.address is not set: it is needed to start a negotiation"
 }
 
 // Failed notes why what we negotiated is not up. After a failed IKE SA the next
@@ -173,7 +186,7 @@ func (e *Engine) planReturn(now time.Time, c *connection) {
 // that nothing is lost if it does not answer.
 func (e *Engine) goBack(now time.Time, c *connection) {
 	first, ok := c.peers.First()
-	local, reason := c.localEnd()
+	local, reason := c.localEnd(first, e.addresses)
 	if !ok || reason != "" || c.standing() == nil || c.returning != nil || len(c.conf.Children) == 0 {
 		return
 	}

@@ -20,7 +20,7 @@ func (h host) Reauthenticate(now time.Time, sa *v2.SA) {
 		return
 	}
 	c := old.conn
-	local, reason := c.localEnd()
+	local, reason := c.localEnd(old.peer, h.addresses)
 	if reason != "" {
 		return
 	}

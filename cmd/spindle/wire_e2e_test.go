@@ -182,6 +182,27 @@ func TestNATMappingChanges(t *testing.T) {
 	arrived(t, after)
 }
 
+// TestNATKeepalive: the gateway behind a NAT keeps its mapping alive while it is
+// silent, and only then (T3, RFC 3948 §4).
+func TestNATKeepalive(t *testing.T) {
+	b := newBed(t, "keepalive", netlab.Options{NAT: true}).spindles(func(r6, r8 *testbed.Tunnel) {
+		r8.Remote, r8.RemoteID = netlab.NATAddr, r8.Remote
+		r6.Lines = []string{"nat_keepalive: 1s"}
+	})
+	b.up()
+	keepalives := func() uint64 {
+		counts, err := b.wire.Read()
+		check(t, err)
+		return counts.Keepalive.Frames
+	}
+	b.carry(4, netlab.BulkOptions{Duration: 2500 * time.Millisecond, Rate: 200})
+	if n := keepalives(); n != 0 {
+		t.Errorf("%d keepalives under traffic", n)
+	}
+	err := b.r6.Await(t.Context(), patience, "send keepalives", func() bool { return keepalives() >= 2 })
+	check(t, err)
+}
+
 // remap makes a router translate to other ports from now on, and forget what it
 // knew: in another zone of connection tracking nothing is known.
 func remap(t *testing.T, router *netlab.NS) {
