@@ -228,6 +228,19 @@ func (e *Engine) initiate(now time.Time, in session.Initiate) {
 	e.want(now, c, child, sadb.Flow{})
 }
 
+// rekey is the operator's wish for new keys.
+func (e *Engine) rekey(now time.Time, in session.Rekey) {
+	c := e.byName[in.Conn]
+	if c == nil {
+		e.out.Audit(slog.LevelWarn, "no such connection", slog.String("conn", in.Conn))
+		return
+	}
+	for _, m := range slices.Clone(c.sas) {
+		m.Rekey(now, in.Child)
+		e.sync(now, m)
+	}
+}
+
 // terminate is the operator's down. A connection with start: now stays down
 // until the next up; one with start: traffic comes back with the next packet.
 func (e *Engine) terminate(now time.Time, in session.Terminate) {

@@ -91,7 +91,8 @@ func New(cfg Config) *Engine {
 		recoveries: bucket{rate: recoveryRate, burst: recoveryBurst},
 	}
 	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace,
-		Revocations: session.NewRevocations(), TLS: cfg.TLS}
+		Revocations: session.NewRevocations(), TLS: cfg.TLS,
+		Leases: session.NewLeases(), Assigned: session.Assigned{}}
 	e.v1 = e.newV1()
 	return e
 }
@@ -121,6 +122,8 @@ func (e *Engine) Step(now time.Time, in session.Input) []session.Output {
 		e.initiate(now, in)
 	case session.Terminate:
 		e.terminate(now, in)
+	case session.Rekey:
+		e.rekey(now, in)
 	case session.ConfigChanged:
 		e.configure(now, in.Connections)
 	case session.Fetched:
@@ -302,7 +305,13 @@ func (h host) Candidates(local, remote netip.Addr) []*session.Connection {
 	return list
 }
 
-func (h host) Adopt(now time.Time, sa *v2.SA) { h.add(now, sa) }
+func (h host) Adopt(now time.Time, sa *v2.SA) {
+	if m := h.bySPI[sa.LocalSPI()]; m != nil && m.SA == sa {
+		h.sync(now, m)
+		return
+	}
+	h.add(now, sa)
+}
 
 func (h host) Alone(sa *v2.SA) bool {
 	return !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {

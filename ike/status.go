@@ -18,6 +18,7 @@ func (e *Engine) Status(now time.Time) session.Status {
 			st.IKE = append(st.IKE, m.Status(now))
 		}
 		st.Children = append(st.Children, m.Children(now)...)
+		st.Leases = append(st.Leases, m.Leases()...)
 	}
 	return st
 }

@@ -41,6 +41,10 @@ type Connection struct {
 
 	V1 V1 // what only IKEv1 has
 
+	Pool      *Pool // inside addresses for peers that ask for one, nil gives none
+	VirtualIP bool  // we ask the peer for inside addresses, as its client
+	Childless bool  // the first child SA has an exchange of its own behind IKE_AUTH (RFC 6023)
+
 	Children []Child
 }
 
@@ -115,7 +119,7 @@ type DPD struct {
 // Child is one child SA to be.
 type Child struct {
 	Name          string
-	Local, Remote []sadb.Selector
+	Local, Remote []sadb.Selector // empty: the inside address that we or the peer gets
 	ESP           []suite.Proposal
 	Mode          sadb.Mode
 	Idle          time.Duration
@@ -128,6 +132,7 @@ type Child struct {
 	TFC           uint16 // shorter packets are padded to so many bytes
 	FixDSCP       bool   // outer packets carry DSCP, not their inner packet's
 	DSCP          uint8
+	SinglePair    bool // each pair of addresses has a child SA of its own
 }
 
 // Shape gives both SAs of the child what is configured about the packets they

@@ -54,6 +54,9 @@ type (
 	// Initiate and Terminate are the operator's up and down. An empty Child means all.
 	Initiate  struct{ Conn, Child string }
 	Terminate struct{ Conn, Child string }
+	// Rekey replaces a connection's child SAs of that name, or its IKE SA if the
+	// name is empty.
+	Rekey struct{ Conn, Child string }
 	// ConfigChanged replaces the configuration. What it does not touch stays up.
 	ConfigChanged struct{ Connections []Connection }
 	// Fetched is the answer to a Fetch: Err says in a few words why there is none.
@@ -79,6 +82,7 @@ func (Forget) input()           {}
 func (UnknownSPI) input()       {}
 func (Initiate) input()         {}
 func (Terminate) input()        {}
+func (Rekey) input()            {}
 func (ConfigChanged) input()    {}
 func (Shutdown) input()         {}
 func (AddressesChanged) input() {}

@@ -47,6 +47,12 @@ type (
 	// Fetch gets a CRL or OCSP response by HTTP. Whatever comes of it, a Fetched
 	// with the same URL is to follow.
 	Fetch struct{ URL string }
+	// Address puts an inside address that a peer assigned to us on this host, or
+	// takes it away.
+	Address struct {
+		Remove bool
+		Addr   netip.Addr
+	}
 	// Audit is one line for the operator. What a peer does wrong ends here.
 	Audit struct {
 		Level slog.Level
@@ -61,5 +67,6 @@ func (UpdateSA) output()  {}
 func (DeleteSA) output()  {}
 func (Policy) output()    {}
 func (Keepalive) output() {}
+func (Address) output()   {}
 func (Audit) output()     {}
 func (Fetch) output()     {}

@@ -154,6 +154,7 @@ func TestSPD(t *testing.T) {
 // TestSPDAcquire: who may not start asks for nothing.
 func TestSPDAcquire(t *testing.T) {
 	var out session.Outbox
+	all := []sadb.Selector{sadb.PrefixSelector(netip.MustParsePrefix("0.0.0.0/0"))}
 	peer := session.Endpoint{Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.2")}}
 	for _, c := range []struct {
 		conn session.Connection
@@ -164,7 +165,7 @@ func TestSPDAcquire(t *testing.T) {
 		{session.Connection{Remote: peer, Start: session.StartNever}, false},
 		{session.Connection{}, false},
 	} {
-		session.NewSPD().Configure(&out, &c.conn, &session.Child{}, 0)
+		session.NewSPD().Configure(&out, &c.conn, &session.Child{Local: all, Remote: all}, 0)
 		if p := onlyPolicy(t, &out); p.Acquire != c.want {
 			t.Errorf("%+v: acquire %v", c.conn, p.Acquire)
 		}

@@ -32,6 +32,7 @@ type Binding struct {
 
 	spd        *SPD
 	configured bool
+	dynamic    bool // only keeps the place of its child SAs' entries: their addresses are not known yet
 	users      int
 }
 
@@ -65,13 +66,16 @@ func (s *SPD) Configure(out *Outbox, conn *Connection, child *Child, position in
 	if b == nil {
 		b = s.add(policy)
 		b.configured = true
+		b.dynamic = len(child.Local) == 0 || len(child.Remote) == 0
 		s.children[childName{conn.Name, child.Name}] = b
 	} else if b.Policy.Priority == policy.Priority {
 		return
 	}
 	policy.ID = b.Policy.ID
 	b.Policy = policy
-	out.Put(Policy{Policy: policy})
+	if !b.dynamic {
+		out.Put(Policy{Policy: policy})
+	}
 }
 
 // Remove takes away every configured entry of the connection.
@@ -133,7 +137,9 @@ func (b *Binding) drop(out *Outbox) {
 	if b.configured {
 		delete(b.spd.children, childName{b.Policy.Conn, b.Policy.Child})
 	}
-	out.Put(Policy{Remove: true, Policy: b.Policy})
+	if !b.dynamic {
+		out.Put(Policy{Remove: true, Policy: b.Policy})
+	}
 }
 
 func (s *SPD) add(policy sadb.Policy) *Binding {

@@ -12,6 +12,18 @@ type Status struct {
 	Connections []ConnectionStatus // in the order of the configuration, up or down
 	IKE         []IKEStatus
 	Children    []ChildStatus
+	Leases      []LeaseStatus
+}
+
+// LeaseStatus is one inside address: of a peer from our pool, or of ours from a peer.
+type LeaseStatus struct {
+	Conn    string
+	Peer    string // identity
+	Remote  netip.AddrPort
+	Address netip.Addr
+	Ours    bool           // the peer gave it to us
+	DNS     []netip.Addr   // that came or went with it
+	Subnets []netip.Prefix // likewise: what is behind the gateway
 }
 
 // ConnectionStatus is one entry of the configuration.

@@ -51,7 +51,7 @@ func (w *world) mischief(rnd *rand.Rand, g *gateway) {
 		pairs = append(pairs, pair)
 	}
 	slices.Sort(pairs)
-	switch what := rnd.IntN(10); {
+	switch what := rnd.IntN(12); {
 	case what < 3:
 		if g.name == "r6" {
 			w.acquire(g, "10.6.6.6", "10.8.8.8")
@@ -70,5 +70,8 @@ func (w *world) mischief(rnd *rand.Rand, g *gateway) {
 	case what == 9 && rnd.IntN(3) == 0:
 		w.say(g, "down")
 		w.step(g, session.Terminate{Conn: "t"})
+	case what > 9:
+		w.say(g, "rekey of the IKE SA")
+		w.step(g, session.Rekey{Conn: "t"})
 	}
 }

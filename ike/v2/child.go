@@ -49,6 +49,7 @@ type child struct {
 	localTS, remoteTS []sadb.Selector
 	binding           *session.Binding
 	keyIn, keyOut     string // fingerprints
+	mode              sadb.Mode
 
 	spare    *sadb.SA // outbound, not yet installed
 	switchAt time.Time
@@ -85,7 +86,7 @@ func (s *SA) install(now time.Time, t terms) (*child, error) {
 	c := &child{
 		conn: s.conn, conf: t.conf,
 		in: t.in, out: t.out, suite: t.suite, encap: s.encap(),
-		localTS: t.localTS, remoteTS: t.remoteTS,
+		localTS: t.localTS, remoteTS: t.remoteTS, mode: t.conf.Mode,
 		keyIn: t.keyIn.Fingerprint(), keyOut: t.keyOut.Fingerprint(),
 		created: now,
 		lowest:  slices.MinFunc(t.nonces, bytes.Compare),
@@ -112,7 +113,7 @@ func (s *SA) half(c *child, soft sadb.Lifetime) sadb.SA {
 		ESN: c.suite.ESN, ReplayWindow: c.conf.ReplayWindow,
 		Suite: c.suite.Suite(),
 		Soft:  soft, Hard: c.conf.Lifetime, Idle: c.conf.Idle, Silence: s.conn.DPD.Watch(),
-		Mode:  sadb.Tunnel,
+		Mode:  c.mode,
 		Local: s.local, Remote: s.remote, Encap: c.encap,
 		LocalTS: c.localTS, RemoteTS: c.remoteTS,
 		Pair: c.in,

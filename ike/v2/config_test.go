@@ -33,6 +33,9 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 		c.Redirect = to[0]
 	}
 	c.FollowRedirect = get("follow", "no") == "yes"
+	c.VirtualIP = get("vip", "no") == "yes"
+	c.Childless = get("childless", "no") == "yes"
+	c.Pool = pool(t, get("pool", ""), get("dns", ""), get("split", ""))
 	c.MOBIKE = get("mobike", "no") == "yes"
 	c.NATKeepalive, _ = time.ParseDuration(get("keepalive", "0"))
 	c.DPD = dpd(t, get("dpd", "off/10s/2s/5"))
@@ -51,6 +54,8 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 			Name: name, Local: selectors(t, local), Remote: selectors(t, remote),
 			ESP:      list(t, get("esp", "aes128gcm16"), suite.ParseESP),
 			Lifetime: sadb.Lifetime{Time: life}, ReplayWindow: 64,
+			Mode:       map[string]sadb.Mode{"transport": sadb.Transport}[get("mode", "")],
+			SinglePair: get("pair", "no") == "yes",
 		})
 	}
 	return c
@@ -83,14 +88,28 @@ func id(s string) session.Identity {
 
 func selectors(t testing.TB, s string) []sadb.Selector {
 	var all []sadb.Selector
-	for _, word := range strings.Split(s, "+") {
-		prefix, err := netip.ParsePrefix(word)
+	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == '+' }) {
+		selector, err := sadb.ParseSelector(word)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, sadb.PrefixSelector(prefix))
+		all = append(all, selector)
 	}
 	return all
+}
+
+func pool(t testing.TB, ranges, dns, split string) *session.Pool {
+	if ranges == "" {
+		return nil
+	}
+	p := session.Pool{DNS: addrs(t, dns)}
+	for _, r := range selectors(t, ranges) {
+		p.Ranges = append(p.Ranges, session.AddressRange{First: r.First, Last: r.Last})
+	}
+	for _, r := range selectors(t, split) {
+		p.Subnets = append(p.Subnets, r.Prefixes()...)
+	}
+	return &p
 }
 
 func list(t testing.TB, s string, parse func(string) (suite.Proposal, error)) []suite.Proposal {

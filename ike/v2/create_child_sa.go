@@ -2,6 +2,7 @@ package v2
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -20,10 +21,12 @@ const (
 
 // attempt is a child SA that we ask for, in IKE_AUTH or CREATE_CHILD_SA.
 type attempt struct {
-	conf     *session.Child
-	flow     sadb.Flow
-	replaces *child
-	first    bool // in IKE_AUTH
+	conf      *session.Child
+	flow      sadb.Flow
+	replaces  *child
+	first     bool // in IKE_AUTH
+	childless bool // in an IKE_AUTH without a child SA: it follows
+	pair      bool // the peer wants one pair of addresses, or we do
 
 	spi   sadb.SPI
 	nonce []byte
@@ -69,6 +72,12 @@ func (s *SA) prepareChild(a *attempt, group wire.Group) (payloads []wire.Payload
 
 // ask writes the payloads that ask for a child SA.
 func (s *SA) ask(a *attempt) (payloads []wire.Payload, err error) {
+	if a.first {
+		payloads = s.configRequest()
+	}
+	if a.childless {
+		return payloads, nil
+	}
 	if a.spi == 0 {
 		if a.spi, err = s.env.SPIs.Allocate(-1); err != nil {
 			return nil, err
@@ -77,6 +86,9 @@ func (s *SA) ask(a *attempt) (payloads []wire.Payload, err error) {
 	if a.replaces != nil {
 		payloads = append(payloads, wire.Notify{Protocol: wire.ProtocolESP, SPI: spiBytes(a.replaces.in), Type: wire.NotifyRekeySA})
 	}
+	if a.conf.Mode == sadb.Transport {
+		payloads = append(payloads, wire.Notify{Type: wire.NotifyUseTransportMode})
+	}
 	payloads = append(payloads, suite.Offer(a.proposals(), spiBytes(a.spi)))
 	if !a.first {
 		payloads = append(payloads, wire.Nonce{Data: a.nonce})
@@ -84,7 +96,7 @@ func (s *SA) ask(a *attempt) (payloads []wire.Payload, err error) {
 	if a.ke != nil {
 		payloads = append(payloads, wire.KE{Group: a.ke.Group(), Data: a.ke.Public()})
 	}
-	local, remote := a.selectors()
+	local, remote := s.selectors(a)
 	return append(payloads, wire.TSi{Selectors: toWire(local)}, wire.TSr{Selectors: toWire(remote)}), nil
 }
 
@@ -96,9 +108,19 @@ func (a *attempt) proposals() []suite.Proposal {
 }
 
 // selectors are those of the configuration, behind those of the packet that
-// asked, if any.
-func (a *attempt) selectors() (local, remote []sadb.Selector) {
-	local, remote = a.conf.Local, a.conf.Remote
+// asked, if any; where only one pair of addresses is wanted, those of the packet.
+func (s *SA) selectors(a *attempt) (local, remote []sadb.Selector) {
+	if a.replaces != nil {
+		// What was narrowed once would be narrowed again.
+		return a.replaces.localTS, a.replaces.remoteTS
+	}
+	local, remote = s.localOf(a.conf), s.remoteOf(a.conf)
+	if len(local) == 0 && a.first {
+		return anywhere(remote), remote
+	}
+	if l, r, ok := s.onePair(a); ok {
+		return l, r
+	}
 	if !a.flow.Src.IsValid() || !a.flow.Dst.IsValid() {
 		return local, remote
 	}
@@ -117,6 +139,13 @@ func (a *attempt) selectors() (local, remote []sadb.Selector) {
 
 // childAnswered takes the responder's answer to what we asked for.
 func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][]byte) {
+	if a.first {
+		s.takeConfiguration(m)
+	}
+	if a.childless {
+		s.push(now, task{kind: taskCreateChild, conf: a.conf, flow: a.flow})
+		return
+	}
 	if n, ok := refusal(m.Payloads); ok {
 		s.childRefused(now, a, n)
 		return
@@ -142,6 +171,9 @@ func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][
 		s.internal(err)
 		s.abort(now, a, rekeyRetry)
 		return
+	}
+	if _, more := wire.FindNotify(m.Payloads, wire.NotifyAdditionalTSPossible); more {
+		s.audit(slog.LevelInfo, "peer would carry more in another child SA", slog.String("child", a.conf.Name))
 	}
 	if a.replaces == nil || a.replaces.state != childRekeying {
 		s.switchOver(now, c)
@@ -176,8 +208,19 @@ func (s *SA) accept(a *attempt, m wire.Message, nonces [][]byte) (terms, error) 
 	if !ok {
 		return terms{}, fmt.Errorf("peer's ESP SPI is not one: %x", offered.SPI)
 	}
+	if len(s.localOf(a.conf)) == 0 {
+		return terms{}, errors.New("peer assigns no inside address (configuration key: virtual_ip)")
+	}
+	if _, transport := wire.FindNotify(m.Payloads, wire.NotifyUseTransportMode); a.conf.Mode == sadb.Transport && !transport {
+		// RFC 7296 §1.3.1: "If this is unacceptable to the initiator, the initiator
+		// MUST delete the SA."
+		return terms{}, errors.New("peer declines transport mode (configuration key: children.mode)")
+	}
 	local, remote := fromWire(tsi.Selectors), fromWire(tsr.Selectors)
-	if !within(local, a.conf.Local) || !within(remote, a.conf.Remote) {
+	if a.conf.Mode == sadb.Transport {
+		local, remote = s.asSeen(local, remote)
+	}
+	if !within(local, s.localOf(a.conf)) || !within(remote, s.remoteOf(a.conf)) {
 		return terms{}, fmt.Errorf("peer answers with selectors that we did not offer: %s to %s",
 			formatSelectors(local), formatSelectors(remote))
 	}
@@ -190,7 +233,7 @@ func (s *SA) accept(a *attempt, m wire.Message, nonces [][]byte) (terms, error) 
 		return terms{}, fmt.Errorf("peer chose %v without a key exchange", chosen)
 	}
 	return s.terms(a.conf, a.replaces, chosen, a.spi, out, shared, nonces, true,
-		narrow(local, a.conf.Local), narrow(remote, a.conf.Remote))
+		narrow(local, s.localOf(a.conf)), narrow(remote, s.remoteOf(a.conf)))
 }
 
 // pfs is the shared secret of the key exchange in CREATE_CHILD_SA, nil if the
@@ -226,6 +269,8 @@ func (s *SA) childRefused(now time.Time, a *attempt, n wire.Notify) {
 	switch {
 	case n.Type == wire.NotifyInvalidKEPayload && s.tryGroup(now, a, n):
 		return
+	case n.Type == wire.NotifySinglePairRequired && s.tryPair(now, a):
+		return
 	case n.Type == wire.NotifyTemporaryFailure && a.replaces != nil:
 		// RFC 7296 §2.25: the peer is busy with the same SA.
 		s.abort(now, a, s.env.backOff())
@@ -254,16 +299,36 @@ func (s *SA) tryGroup(now time.Time, a *attempt, n wire.Notify) bool {
 	return true
 }
 
+// tryPair asks again for just the two addresses of the packet that asked: RFC
+// 7296 §2.9, the peer takes no more in one child SA.
+func (s *SA) tryPair(now time.Time, a *attempt) bool {
+	if a.pair || !a.flow.Src.IsValid() || !a.flow.Dst.IsValid() {
+		return false
+	}
+	a.pair = true
+	if a.first {
+		a = &attempt{conf: a.conf, flow: a.flow, spi: a.spi, pair: true}
+	}
+	s.begin(now, a, a.conf.ESP[0].Group)
+	return true
+}
+
 // describeRefusal says what the peer did not like and which key it is about.
 func (s *SA) describeRefusal(a *attempt, n wire.Notify) string {
 	switch n.Type {
 	case wire.NotifyTSUnacceptable:
-		local, remote := a.selectors()
+		local, remote := s.selectors(a)
 		return fmt.Sprintf("peer refuses our selectors (%v): we offered %s to %s (configuration keys: children.local, children.remote)",
 			n.Type, formatSelectors(local), formatSelectors(remote))
 	case wire.NotifyNoProposalChosen, wire.NotifyInvalidKEPayload:
 		return fmt.Sprintf("peer refuses our proposals (%v): we offered %s (configuration key: children.esp)",
 			n.Type, proposals(a.proposals()))
+	case wire.NotifyInternalAddressFailure:
+		return fmt.Sprintf("peer has no inside address for us (%v)", n.Type)
+	case wire.NotifyFailedCPRequired:
+		return fmt.Sprintf("peer wants us to ask for an inside address (%v): write virtual_ip: request", n.Type)
+	case wire.NotifySinglePairRequired:
+		return fmt.Sprintf("peer takes one pair of addresses in a child SA (%v): it comes up with traffic", n.Type)
 	}
 	return fmt.Sprintf("peer refuses the child SA (%v)", n.Type)
 }
@@ -287,11 +352,13 @@ func (s *SA) answerCreateChild(now time.Time, d session.Datagram, m wire.Message
 	switch {
 	case !okSA || !okNonce:
 		s.respond(d, m, wire.Notify{Type: wire.NotifyInvalidSyntax})
-	case s.state != Established || s.request != nil && s.rekeying:
+	case s.state != Established || s.rival != nil:
 		// RFC 7296 §2.25.2: this IKE SA is being replaced or deleted.
 		s.respond(d, m, wire.Notify{Type: wire.NotifyTemporaryFailure})
 	case sa.Proposals[0].Protocol == wire.ProtocolIKE:
 		s.answerRekeyIKE(now, d, m, sa, nonce.Data)
+	case s.rekeying:
+		s.respond(d, m, wire.Notify{Type: wire.NotifyTemporaryFailure})
 	default:
 		s.answerChild(now, d, m, nonce.Data)
 	}

@@ -64,6 +64,7 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 	if s.silent(now, d, err) {
 		return
 	}
+	s.chosenByPeer(now, m)
 	s.expectID++
 	s.answered = answered{digest: s.digest(d, h)}
 	s.dpd.Alive(now)

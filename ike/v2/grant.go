@@ -26,10 +26,22 @@ type grant struct {
 // grant decides on a child SA that the peer asks for and installs its inbound
 // half. The payloads are the answer, in any case.
 func (s *SA) grant(now time.Time, g grant) (*child, []wire.Payload) {
+	var config []wire.Payload
+	if g.first {
+		var refused *wire.Notify
+		if config, refused = s.configReply(g.payloads); refused != nil {
+			s.refuseChild(now, "", "no inside address is free (configuration key: pool.addresses)")
+			return nil, []wire.Payload{*refused}
+		}
+		if s.wantsNoChild(g.payloads) {
+			return nil, config
+		}
+	}
 	t, answer, refused := s.decide(now, g)
 	if refused != nil {
-		return nil, []wire.Payload{*refused}
+		return nil, append(config, *refused)
 	}
+	answer = append(config, answer...)
 	c, err := s.install(now, t)
 	if err != nil {
 		s.internal(err)
@@ -51,10 +63,15 @@ func (s *SA) decide(now time.Time, g grant) (terms, []wire.Payload, *wire.Notify
 	if len(s.children) >= maxChildren {
 		return terms{}, nil, &wire.Notify{Type: wire.NotifyNoAdditionalSAs}
 	}
-	conf, local, remote := s.match(fromWire(tsr.Selectors), fromWire(tsi.Selectors), g.replaces)
+	o := s.offer(g.payloads, fromWire(tsr.Selectors), fromWire(tsi.Selectors))
+	conf, local, remote := s.match(o, g.replaces)
 	if conf == nil {
-		s.refuseSelectors(now, tsi, tsr)
-		return terms{}, nil, &wire.Notify{Type: wire.NotifyTSUnacceptable}
+		return terms{}, nil, s.refuseSelectors(now, o)
+	}
+	if conf.SinglePair {
+		if local, remote = o.pair(local, remote, g.replaces); local == nil {
+			return terms{}, nil, &wire.Notify{Type: wire.NotifySinglePairRequired}
+		}
 	}
 	accepted := conf.ESP
 	if g.first {
@@ -65,10 +82,14 @@ func (s *SA) decide(now time.Time, g grant) (terms, []wire.Payload, *wire.Notify
 		s.refuseChild(now, conf.Name, err.Error()+" (configuration key: children.esp)")
 		return terms{}, nil, &wire.Notify{Type: wire.NotifyNoProposalChosen}
 	}
-	return s.compose(g, conf, chosen, offered, local, remote)
+	t, answer, refused := s.compose(g, conf, chosen, offered, local, remote)
+	if refused != nil {
+		return terms{}, nil, refused
+	}
+	return t, append(answer, s.answerSelectors(o, conf, local, remote, g.replaces)...), nil
 }
 
-// compose makes the key exchange, the SPI and the answer.
+// compose makes the key exchange, the SPI and the answer, but for its selectors.
 func (s *SA) compose(g grant, conf *session.Child, chosen suite.Proposal, offered wire.Proposal, local, remote []sadb.Selector) (terms, []wire.Payload, *wire.Notify) {
 	busy := &wire.Notify{Type: wire.NotifyTemporaryFailure}
 	out, ok := parseSPI(offered.SPI)
@@ -90,14 +111,18 @@ func (s *SA) compose(g grant, conf *session.Child, chosen suite.Proposal, offere
 		s.env.SPIs.Free(in)
 		return terms{}, nil, busy
 	}
-	answer := []wire.Payload{suite.Answer(chosen, offered, spiBytes(in))}
+	var answer []wire.Payload
+	if conf.Mode == sadb.Transport {
+		answer = append(answer, wire.Notify{Type: wire.NotifyUseTransportMode})
+	}
+	answer = append(answer, suite.Answer(chosen, offered, spiBytes(in)))
 	if !g.first {
 		answer = append(answer, wire.Nonce{Data: g.nonces[1]})
 	}
 	if ke != nil {
 		answer = append(answer, wire.KE{Group: ke.Group(), Data: ke.Public()})
 	}
-	return t, append(answer, wire.TSi{Selectors: toWire(remote)}, wire.TSr{Selectors: toWire(local)}), nil
+	return t, answer, nil
 }
 
 // exchangeKeys answers the peer's KE payload, if the chosen proposal has a group.
@@ -123,42 +148,52 @@ func (s *SA) exchangeKeys(chosen suite.Proposal, payloads []wire.Payload) (suite
 }
 
 // match finds the configured child that a peer's selectors mean: the one that
-// is replaced, else one that they name exactly, else the first that has
-// anything in common with them.
-func (s *SA) match(local, remote []sadb.Selector, replaces *child) (*session.Child, []sadb.Selector, []sadb.Selector) {
+// is replaced, else the one that carries the packet at the peer, whose selectors
+// come first (RFC 7296 §2.9), else one that they name exactly, else the first
+// that has anything in common with them.
+func (s *SA) match(o offer, replaces *child) (*session.Child, []sadb.Selector, []sadb.Selector) {
 	var found *session.Child
 	var foundLocal, foundRemote []sadb.Selector
+	best := 0
 	for i := range s.conn.Children {
 		conf := &s.conn.Children[i]
-		l, r := narrow(local, conf.Local), narrow(remote, conf.Remote)
-		if len(l) == 0 || len(r) == 0 || len(l) > wire.MaxSelectors || len(r) > wire.MaxSelectors {
+		local, remote, ok := o.ends(conf)
+		l, r := narrow(local, s.localOf(conf)), narrow(remote, s.remoteOf(conf))
+		if !ok || len(l) == 0 || len(r) == 0 || len(l) > wire.MaxSelectors || len(r) > wire.MaxSelectors {
 			continue
 		}
-		whole := slices.Equal(l, conf.Local) && slices.Equal(r, conf.Remote)
+		fits := 1
+		if slices.Equal(l, s.localOf(conf)) && slices.Equal(r, s.remoteOf(conf)) {
+			fits++
+		}
+		if within(local[:1], s.localOf(conf)) && within(remote[:1], s.remoteOf(conf)) {
+			fits += 2
+		}
 		if replaces != nil && replaces.conf == conf {
-			return conf, l, r
+			fits += 4
 		}
-		if whole && replaces == nil {
-			return conf, l, r
-		}
-		if found == nil {
-			found, foundLocal, foundRemote = conf, l, r
+		if fits > best {
+			found, foundLocal, foundRemote, best = conf, l, r, fits
 		}
 	}
 	return found, foundLocal, foundRemote
 }
 
 // refuseSelectors says what was offered and what we accept.
-func (s *SA) refuseSelectors(now time.Time, tsi wire.TSi, tsr wire.TSr) {
+func (s *SA) refuseSelectors(now time.Time, o offer) *wire.Notify {
+	if n := s.refuseMode(now, o); n != nil {
+		return n
+	}
 	accepted := ""
 	for i, conf := range s.conn.Children {
 		if i > 0 {
 			accepted += ", "
 		}
-		accepted += fmt.Sprintf("%s: %s to %s", conf.Name, formatSelectors(conf.Local), formatSelectors(conf.Remote))
+		accepted += fmt.Sprintf("%s: %s to %s", conf.Name, formatSelectors(s.localOf(&conf)), formatSelectors(s.remoteOf(&conf)))
 	}
 	s.refuseChild(now, "", fmt.Sprintf("no child has these selectors: peer offered local %s to remote %s; we accept %s (configuration keys: children.local, children.remote)",
-		formatSelectors(fromWire(tsr.Selectors)), formatSelectors(fromWire(tsi.Selectors)), accepted))
+		formatSelectors(o.local), formatSelectors(o.remote), accepted))
+	return &wire.Notify{Type: wire.NotifyTSUnacceptable}
 }
 
 func (s *SA) refuseChild(now time.Time, child, reason string) {

@@ -50,7 +50,8 @@ func (s *SA) sendAuth(now time.Time) {
 // firstChild asks for the child SA of IKE_AUTH: it has no key exchange of its
 // own and takes the nonces of IKE_SA_INIT.
 func (s *SA) firstChild() (*attempt, []wire.Payload, error) {
-	a := &attempt{conf: s.handshake.child, flow: s.handshake.flow, first: true, nonce: s.handshake.nonceI}
+	a := &attempt{conf: s.handshake.child, flow: s.handshake.flow, first: true, nonce: s.handshake.nonceI,
+		childless: s.conn.Childless && s.handshake.childless}
 	payloads, err := s.ask(a)
 	return a, payloads, err
 }

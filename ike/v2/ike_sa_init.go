@@ -41,8 +41,9 @@ type handshake struct {
 	mixed        *suite.IKEKeys               // with ours in them
 	eap          *eapServer                   // responder: while the peer authenticates by EAP
 
-	child *session.Child // initiator: the first child SA
-	flow  sadb.Flow
+	childless bool           // the peer can do without a first child SA in IKE_AUTH
+	child     *session.Child // initiator: the first child SA
+	flow      sadb.Flow
 }
 
 // Initiate starts a new IKE SA, which will bring a first child SA up.
@@ -225,6 +226,7 @@ func (s *SA) initAccepted(now time.Time, d session.Datagram, m wire.Message) {
 	s.float(m)
 	s.learnFragmentation(m)
 	s.learnIntermediate(m)
+	s.learnChildless(m)
 	if s.rounds() > 0 && !s.handshake.intermediate {
 		s.fail(now, fmt.Sprintf("peer chose %v without announcing IKE_INTERMEDIATE", chosen))
 		return
@@ -295,7 +297,7 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.Message) *SA {
 
 // answerInit sends the response and waits, half open, for IKE_AUTH.
 func (s *SA) answerInit(now time.Time, d session.Datagram, sa wire.SA) {
-	payloads := append([]wire.Payload{sa}, s.initPayloads(s.handshake.nonceR, d.Local, d.Remote)...)
+	payloads := slices.Concat([]wire.Payload{sa}, s.initPayloads(s.handshake.nonceR, d.Local, d.Remote), s.announceChildless())
 	data := s.clear(wire.FlagResponse, payloads)
 	if data == nil {
 		s.free(now)

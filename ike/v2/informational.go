@@ -46,7 +46,8 @@ func (s *SA) answerInformational(now time.Time, d session.Datagram, m wire.Messa
 // and is answered with an empty response.
 func (s *SA) answerDeleteIKE(now time.Time, d session.Datagram, m wire.Message) {
 	s.respond(d, m)
-	if s.state == Established {
+	s.yield(now)
+	if s.state == Established && s.elder == nil {
 		s.audit(slog.LevelInfo, "IKE SA deleted by peer")
 	}
 	s.close(now)

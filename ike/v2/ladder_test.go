@@ -16,6 +16,7 @@ import (
 	"spindle/ike/session"
 	"spindle/ike/v2"
 	"spindle/ike/wire"
+	"spindle/sadb"
 )
 
 // TestLadders replays the message ladders in testdata: what two gateways say to
@@ -58,11 +59,13 @@ func (w *world) command(td *datadriven.TestData) {
 	case "connections":
 		w.connections(g, td.Input)
 	case "packet":
-		w.acquire(g, words["src"], words["dst"])
+		w.packet(g, words)
 	case "up":
 		w.step(g, session.Initiate{Conn: "t", Child: words["child"]})
 	case "down":
 		w.step(g, session.Terminate{Conn: "t", Child: words["child"]})
+	case "rekey":
+		w.step(g, session.Rekey{Conn: "t", Child: words["child"]})
 	case "shutdown":
 		w.step(g, session.Shutdown{})
 	case "expire":
@@ -252,9 +255,19 @@ func (w *world) status(g *gateway) {
 	children := slices.Clone(st.Children)
 	slices.SortFunc(children, func(a, b session.ChildStatus) int { return strings.Compare(w.spi(g, a.SPIIn), w.spi(g, b.SPIIn)) })
 	for _, c := range children {
-		fmt.Fprintf(&w.log, "child %s/%s %s %s %s encap=%v %v to %v\n", c.Conn, c.Child, c.State, w.spi(g, c.SPIIn), c.Suite, c.Encap, c.LocalTS, c.RemoteTS)
+		fmt.Fprintf(&w.log, "child %s/%s %s %s %s encap=%v %v to %v%s\n", c.Conn, c.Child, c.State, w.spi(g, c.SPIIn), c.Suite, c.Encap, c.LocalTS, c.RemoteTS, transport(c.Mode))
+	}
+	for _, l := range st.Leases {
+		fmt.Fprintf(&w.log, "lease %s %s %v ours=%v dns %v subnets %v\n", l.Conn, l.Peer, l.Address, l.Ours, l.DNS, l.Subnets)
 	}
 	fmt.Fprintf(&w.log, "data path: %d in, %d out, %d policies\n", len(g.in), len(g.out), len(g.policies))
+}
+
+func transport(m sadb.Mode) string {
+	if m == sadb.Transport {
+		return " transport"
+	}
+	return ""
 }
 
 // initPayloads are a request that the connection accepts.

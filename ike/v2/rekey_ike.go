@@ -1,6 +1,7 @@
 package v2
 
 import (
+	"bytes"
 	"encoding/binary"
 	"log/slog"
 	"slices"
@@ -66,6 +67,9 @@ func (s *SA) rekeyAnswered(now time.Time, m wire.Message, spi wire.SPI, nonce []
 			s.beginRekey(now, group, tried)
 			return
 		}
+		if s.yield(now) {
+			return
+		}
 		if n.Type == wire.NotifyTemporaryFailure {
 			s.softAt = sooner(now, s.env.backOff(), s.hardAt)
 			return
@@ -91,21 +95,24 @@ func (s *SA) rekeyAnswered(now time.Time, m wire.Message, spi wire.SPI, nonce []
 		s.rekeyFailed(now, err.Error())
 		return
 	}
-	s.handOver(now, next)
-	s.push(now, task{kind: taskDeleteIKE})
+	s.choose(now, next)
 }
 
 // rekeyFailed leaves things as they are and tries again later.
 func (s *SA) rekeyFailed(now time.Time, reason string) {
+	if s.yield(now) {
+		return
+	}
 	s.audit(slog.LevelWarn, "IKE SA rekey failed", slog.String("reason", reason))
 	s.softAt = sooner(now, rekeyRetry, s.hardAt)
 }
 
-// answerRekeyIKE grants a successor of this IKE SA. While an exchange of ours
-// is under way, which may be about a child SA, the peer is to come back later
-// (RFC 7296 §2.25.2).
+// answerRekeyIKE grants a successor of this IKE SA. While another exchange of
+// ours is under way, which may be about a child SA, the peer is to come back later;
+// while we ask for a successor ourselves it is answered as usual, and which of
+// the two stays is settled when our own answer comes (RFC 7296 §2.25.2, §2.8.2).
 func (s *SA) answerRekeyIKE(now time.Time, d session.Datagram, m wire.Message, sa wire.SA, nonce []byte) {
-	if s.request != nil {
+	if s.request != nil && !s.rekeying && !s.request.query {
 		s.respond(d, m, wire.Notify{Type: wire.NotifyTemporaryFailure})
 		return
 	}
@@ -126,6 +133,10 @@ func (s *SA) answerRekeyIKE(now time.Time, d session.Datagram, m wire.Message, s
 		return
 	}
 	s.respond(d, m, payloads...)
+	if s.rekeying {
+		s.compete(now, next)
+		return
+	}
 	s.handOver(now, next)
 	s.expireAt = now.Add(replacedLife)
 }
@@ -175,6 +186,7 @@ func (s *SA) successor(now time.Time, initiator bool, chosen suite.Proposal, our
 		mobility: s.mobility, spiI: ours, spiR: theirs,
 	}
 	next.mobility.seen = nil // hashes hold the SPIs
+	next.lowest = slices.MinFunc([][]byte{slices.Clone(nonceI), slices.Clone(nonceR)}, bytes.Compare)
 	if !initiator {
 		next.spiI, next.spiR = theirs, ours
 	}
@@ -192,8 +204,10 @@ func (s *SA) successor(now time.Time, initiator bool, chosen suite.Proposal, our
 
 // handOver moves everything that lives on to the successor.
 func (s *SA) handOver(now time.Time, next *SA) {
+	s.rival, next.elder = nil, nil
 	next.children, s.children = s.children, nil
-	next.tasks, s.tasks = s.tasks, nil
+	next.inside, s.inside = s.inside, inside{}
+	next.tasks, s.tasks = slices.DeleteFunc(s.tasks, func(t task) bool { return t.kind == taskRekeyIKE }), nil
 	for _, c := range next.children {
 		s.env.Host.Own(c.in, next)
 	}
@@ -201,7 +215,10 @@ func (s *SA) handOver(now time.Time, next *SA) {
 	next.reauthAt, next.authEnds = s.reauthAt, s.authEnds
 	s.still()
 	s.move(Replaced)
-	next.move(Established)
+	known := next.state == Established // it competed
+	if !known {
+		next.move(Established)
+	}
 	next.live(now, "IKE SA rekeyed")
 	if len(s.env.CrashSecret) > 0 {
 		next.push(now, task{kind: taskCrashToken})

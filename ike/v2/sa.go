@@ -25,7 +25,8 @@ const (
 type Host interface {
 	// Candidates lists the connections that a peer at remote may mean, best first.
 	Candidates(local, remote netip.Addr) []*session.Connection
-	// Adopt takes over an IKE SA that replaces another (RFC 7296 §1.3.2).
+	// Adopt takes over an IKE SA that replaces another (RFC 7296 §1.3.2), or looks
+	// again at one that another has changed.
 	Adopt(now time.Time, s *SA)
 	// Alone reports whether the IKE SA is the only one with its peer.
 	Alone(s *SA) bool
@@ -60,7 +61,11 @@ type Env struct {
 
 	CrashSecret session.Secret // of this gateway, kept over restarts; empty does without RFC 6290
 
-	Out   *session.Outbox
+	Out *session.Outbox
+
+	Leases   *session.Leases  // of peers
+	Assigned session.Assigned // to us
+
 	Host  Host
 	Trace bool // one debug Audit for every message
 
@@ -101,6 +106,11 @@ type SA struct {
 	rekeying  bool     // the outstanding request asks for our successor
 
 	children []*child
+	inside   inside
+
+	rival  *SA    // the successor that the peer asked for while we were asking for one
+	elder  *SA    // whose rival it is, until one of the two is chosen
+	lowest []byte // the lower nonce of the rekey that made it (RFC 7296 §2.8.2)
 
 	peerToken wire.QCDToken // proves that the peer has crashed (RFC 6290)
 
@@ -216,6 +226,7 @@ func (s *SA) free(now time.Time) {
 		return
 	}
 	s.dropChildren()
+	s.giveBack()
 	s.giveUp()
 	s.still()
 	s.expireAt = time.Time{}
@@ -227,6 +238,7 @@ func (s *SA) free(now time.Time) {
 // that one gets lost.
 func (s *SA) close(now time.Time) {
 	s.dropChildren()
+	s.giveBack()
 	s.giveUp()
 	s.still()
 	s.expireAt = now.Add(closedLife)
@@ -251,9 +263,13 @@ func (s *SA) wipe() {
 
 // giveUp forgets what is under way.
 func (s *SA) giveUp() {
-	if s.asking != nil {
+	if s.asking != nil && s.asking.spi != 0 {
 		s.env.SPIs.Free(s.asking.spi)
 	}
+	if s.elder != nil {
+		s.elder.rival = nil
+	}
+	s.rival, s.elder = nil, nil
 	s.letGo()
 	s.fragments = fragments{}
 	if s.handshake != nil && s.handshake.eap != nil {

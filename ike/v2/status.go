@@ -30,7 +30,7 @@ func (s *SA) Children(now time.Time) []session.ChildStatus {
 	for _, c := range s.children {
 		list = append(list, session.ChildStatus{
 			Conn: c.conn.Name, Child: c.conf.Name, State: c.state.String(),
-			SPIIn: c.in, SPIOut: c.out, Suite: c.suite.String(), Encap: c.encap,
+			SPIIn: c.in, SPIOut: c.out, Suite: c.suite.String(), Encap: c.encap, Mode: c.mode,
 			Local: s.local, Remote: s.remote, LocalTS: c.localTS, RemoteTS: c.remoteTS,
 			KeyIn: c.keyIn, KeyOut: c.keyOut,
 			Age: now.Sub(c.created), RekeyIn: until(now, c.softAt), ExpiresIn: until(now, c.hardAt),

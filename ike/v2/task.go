@@ -108,6 +108,22 @@ func (s *SA) wanted(conf *session.Child) bool {
 	return slices.ContainsFunc(s.tasks, func(t task) bool { return t.kind == taskCreateChild && t.conf == conf })
 }
 
+// Rekey replaces the child SAs of that name, or the IKE SA if it is empty.
+func (s *SA) Rekey(now time.Time, name string) {
+	if s.state != Established || s.elder != nil {
+		return
+	}
+	if name == "" {
+		s.push(now, task{kind: taskRekeyIKE})
+	}
+	for _, c := range s.children {
+		if name != "" && c.conf.Name == name {
+			s.push(now, task{kind: taskRekeyChild, child: c})
+		}
+	}
+	s.pump(now)
+}
+
 // Terminate deletes the child SAs of that name, or everything if it is empty.
 func (s *SA) Terminate(now time.Time, name string) {
 	if name != "" {
@@ -133,7 +149,8 @@ func (s *SA) Terminate(now time.Time, name string) {
 // patiently, in case it does: two ends may open at the same moment.
 func (s *SA) Discard(now time.Time) {
 	s.dropChildren()
-	if s.asking != nil {
+	s.giveBack()
+	if s.asking != nil && s.asking.spi != 0 {
 		s.env.SPIs.Free(s.asking.spi)
 		s.asking = nil
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -120,6 +121,8 @@ func (w *world) step(g *gateway, in session.Input) {
 			w.update(g, o)
 		case session.Policy:
 			w.policy(g, o)
+		case session.Address:
+			w.say(g, "%s %v", map[bool]string{false: "put on host", true: "take off host"}[o.Remove], o.Addr)
 		case session.Keepalive:
 			w.keepalive(g, o)
 		case session.Audit:
@@ -433,17 +436,31 @@ func (w *world) configure(g *gateway, conns ...session.Connection) {
 }
 
 func (w *world) acquire(g *gateway, src, dst string) {
-	flow := sadb.Flow{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), Protocol: 1, SrcPort: 0x800, DstPort: 0x800}
+	w.ask(g, sadb.Flow{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), Protocol: 1, SrcPort: 0x800, DstPort: 0x800})
+}
+
+// packet is an echo request, or with tcp=PORT the first of a connection.
+func (w *world) packet(g *gateway, words map[string]string) {
+	port, err := strconv.ParseUint(words["tcp"], 10, 16)
+	if err != nil {
+		w.acquire(g, words["src"], words["dst"])
+		return
+	}
+	w.ask(g, sadb.Flow{Src: netip.MustParseAddr(words["src"]), Dst: netip.MustParseAddr(words["dst"]), Protocol: 6, SrcPort: 40000, DstPort: uint16(port)})
+}
+
+// ask does what a data path does with a packet that no SA carries.
+func (w *world) ask(g *gateway, flow sadb.Flow) {
 	var best sadb.Policy
 	for _, p := range g.policies {
-		match := slices.ContainsFunc(p.Local, func(s sadb.Selector) bool { return s.Matches(flow.Src, 1, flow.SrcPort) }) &&
-			slices.ContainsFunc(p.Remote, func(s sadb.Selector) bool { return s.Matches(flow.Dst, 1, flow.DstPort) })
+		match := slices.ContainsFunc(p.Local, func(s sadb.Selector) bool { return s.Matches(flow.Src, flow.Protocol, flow.SrcPort) }) &&
+			slices.ContainsFunc(p.Remote, func(s sadb.Selector) bool { return s.Matches(flow.Dst, flow.Protocol, flow.DstPort) })
 		if match && (best.ID == 0 || p.Priority < best.Priority) {
 			best = p
 		}
 	}
 	if best.ID == 0 {
-		w.say(g, "no policy for %s to %s", src, dst)
+		w.say(g, "no policy for %s to %s", flow.Src, flow.Dst)
 		return
 	}
 	w.say(g, "acquire policy %d", best.ID)
