@@ -150,6 +150,7 @@ func (s *SA) deleteChild(now time.Time, c *child) {
 // deleteIKE deletes the IKE SA and, before it, its children.
 func (s *SA) deleteIKE(now time.Time) {
 	s.dropChildren()
+	s.withdraw()
 	s.tasks = nil
 	s.still()
 	s.expireAt = time.Time{}

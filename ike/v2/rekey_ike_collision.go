@@ -56,6 +56,14 @@ func (s *SA) yield(now time.Time) bool {
 	return true
 }
 
+// withdraw ends the competition of a successor that is given up.
+func (s *SA) withdraw() {
+	if s.elder != nil {
+		s.elder.rival = nil
+	}
+	s.elder = nil
+}
+
 // chosenByPeer notes that the peer uses the successor it asked for: it has seen
 // no collision, or the outcome of it.
 func (s *SA) chosenByPeer(now time.Time, m wire.Message) {

@@ -266,10 +266,8 @@ func (s *SA) giveUp() {
 	if s.asking != nil && s.asking.spi != 0 {
 		s.env.SPIs.Free(s.asking.spi)
 	}
-	if s.elder != nil {
-		s.elder.rival = nil
-	}
-	s.rival, s.elder = nil, nil
+	s.withdraw()
+	s.rival = nil
 	s.letGo()
 	s.fragments = fragments{}
 	if s.handshake != nil && s.handshake.eap != nil {

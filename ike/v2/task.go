@@ -135,6 +135,9 @@ func (s *SA) Terminate(now time.Time, name string) {
 		s.pump(now)
 		return
 	}
+	if s.elder != nil {
+		return // the one that it competes to succeed hands the task over
+	}
 	if s.state < AuthSent {
 		s.free(now)
 		return
@@ -150,6 +153,7 @@ func (s *SA) Terminate(now time.Time, name string) {
 func (s *SA) Discard(now time.Time) {
 	s.dropChildren()
 	s.giveBack()
+	s.withdraw()
 	if s.asking != nil && s.asking.spi != 0 {
 		s.env.SPIs.Free(s.asking.spi)
 		s.asking = nil
