@@ -228,7 +228,7 @@ func (e *Engine) initiate(now time.Time, in session.Initiate) {
 	e.want(now, c, child, sadb.Flow{})
 }
 
-// rekey is the operator's wish for new keys.
+// rekey is the operator's wish for new keys, in IKEv2: IKEv1 has no rekey.
 func (e *Engine) rekey(now time.Time, in session.Rekey) {
 	c := e.byName[in.Conn]
 	if c == nil {
@@ -236,8 +236,10 @@ func (e *Engine) rekey(now time.Time, in session.Rekey) {
 		return
 	}
 	for _, m := range slices.Clone(c.sas) {
-		m.Rekey(now, in.Child)
-		e.sync(now, m)
+		if sa, ok := m.association.(*v2.SA); ok {
+			sa.Rekey(now, in.Child)
+			e.sync(now, m)
+		}
 	}
 }
 

@@ -306,7 +306,7 @@ func (h host) Candidates(local, remote netip.Addr) []*session.Connection {
 }
 
 func (h host) Adopt(now time.Time, sa *v2.SA) {
-	if m := h.bySPI[sa.LocalSPI()]; m != nil && m.SA == sa {
+	if m := h.bySPI[sa.LocalSPI()]; m != nil && m.association == sa {
 		h.sync(now, m)
 		return
 	}

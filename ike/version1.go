@@ -36,6 +36,7 @@ type association interface {
 	Listed() bool
 	Status(now time.Time) session.IKEStatus
 	Children(now time.Time) []session.ChildStatus
+	Leases() []session.LeaseStatus
 
 	Want(now time.Time, child *session.Child, flow sadb.Flow)
 	Terminate(now time.Time, child string)
@@ -56,7 +57,7 @@ var (
 
 func (e *Engine) newV1() *v1.Env {
 	return &v1.Env{Rand: e.cfg.Rand, SPIs: e.cfg.SPIs, SPD: e.spd, Out: &e.out, Host: hostV1{e},
-		Revocations: e.env.Revocations, Pools: &session.Leases{}, Trace: e.cfg.Trace}
+		Revocations: e.env.Revocations, Pools: e.env.Leases, Assigned: e.env.Assigned, Trace: e.cfg.Trace}
 }
 
 // receiveV1 finds the ISAKMP SA of a message by the cookie that we chose.

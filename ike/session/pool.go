@@ -1,8 +1,12 @@
 package session
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+
+	"spindle/sadb"
 )
 
 // Pool is what a gateway gives to peers that ask for an inside address
@@ -11,10 +15,30 @@ type Pool struct {
 	Ranges  []AddressRange // of either family, in the order in which they are used
 	DNS     []netip.Addr
 	Subnets []netip.Prefix // behind the gateway: what the peer is to send through the tunnel
+
+	// What only IKEv1 gives besides.
+	WINS           []netip.Addr
+	Banner, Domain string
 }
 
 // AddressRange is inclusive, of one family.
 type AddressRange struct{ First, Last netip.Addr }
+
+// HostRange is what of a prefix can be given away: neither the network and its
+// broadcast in IPv4, nor the anycast address of its routers in IPv6 (RFC 4291
+// §2.6.1).
+func HostRange(p netip.Prefix) AddressRange {
+	all := sadb.PrefixSelector(p)
+	r := AddressRange{all.First, all.Last}
+	if p.Addr().BitLen()-p.Bits() < 2 {
+		return r
+	}
+	r.First = r.First.Next()
+	if r.First.Is4() {
+		r.Last = r.Last.Prev()
+	}
+	return r
+}
 
 // Contains reports whether an address is in the range.
 func (r AddressRange) Contains(a netip.Addr) bool {
@@ -30,8 +54,11 @@ func (p *Pool) Contains(a netip.Addr) bool {
 type Lease struct {
 	Address netip.Addr
 	Conn    string
-	Peer    Identity
+	Client  string // identity or user name
 }
+
+// ErrPoolEmpty means that every address of a pool is taken.
+var ErrPoolEmpty = errors.New("every address of the pool is taken")
 
 // maxRemembered bounds for how many peers the address that they had is kept in mind.
 const maxRemembered = 1 << 16
@@ -46,8 +73,8 @@ type Leases struct {
 }
 
 type tenant struct {
-	conn, peer string
-	four       bool
+	conn, client string
+	four         bool
 }
 
 type cursor struct {
@@ -60,14 +87,28 @@ func NewLeases() *Leases {
 	return &Leases{held: map[netip.Addr]Lease{}, had: map[tenant]netip.Addr{}, cursor: map[cursor]netip.Addr{}}
 }
 
+// Lease gives a client an IPv4 address of the connection's pool: the one it holds
+// already, if it holds one.
+func (l *Leases) Lease(conn *Connection, client string) (netip.Addr, error) {
+	had := l.had[tenant{conn.Name, client, true}]
+	if l.held[had] == (Lease{had, conn.Name, client}) && conn.Pool.Contains(had) {
+		return had, nil
+	}
+	a, ok := l.Take(conn.Name, conn.Pool, client, netip.Addr{}, true)
+	if !ok {
+		return a, fmt.Errorf("lease of %s: %w", conn.Name, ErrPoolEmpty)
+	}
+	return a, nil
+}
+
 // Take leases an address of one family to a peer: the one it wants if that is
 // free, else the one it had, else the next free one. It reports false when the
 // pool has none left.
-func (l *Leases) Take(conn string, pool *Pool, peer Identity, want netip.Addr, four bool) (netip.Addr, bool) {
-	who := tenant{conn, peer.String(), four}
+func (l *Leases) Take(conn string, pool *Pool, client string, want netip.Addr, four bool) (netip.Addr, bool) {
+	who := tenant{conn, client, four}
 	for _, a := range []netip.Addr{want, l.had[who]} {
 		if a.IsValid() && a.Is4() == four && pool.Contains(a) && l.free(a) {
-			return l.give(a, conn, peer, who), true
+			return l.give(a, who), true
 		}
 	}
 	a, ok := l.next(pool, cursor{conn, four})
@@ -75,11 +116,11 @@ func (l *Leases) Take(conn string, pool *Pool, peer Identity, want netip.Addr, f
 		return netip.Addr{}, false
 	}
 	l.cursor[cursor{conn, four}] = a
-	return l.give(a, conn, peer, who), true
+	return l.give(a, who), true
 }
 
-func (l *Leases) give(a netip.Addr, conn string, peer Identity, who tenant) netip.Addr {
-	l.held[a] = Lease{Address: a, Conn: conn, Peer: peer}
+func (l *Leases) give(a netip.Addr, who tenant) netip.Addr {
+	l.held[a] = Lease{Address: a, Conn: who.conn, Client: who.client}
 	if len(l.had) >= maxRemembered {
 		clear(l.had)
 	}

@@ -18,9 +18,7 @@ func ranges(t testing.TB, words ...string) (list []session.AddressRange) {
 	return list
 }
 
-func peer(n int) session.Identity {
-	return session.Identity{Type: session.IDFQDN, Data: fmt.Appendf(nil, "peer%d.example", n)}
-}
+func peer(n int) string { return fmt.Sprintf("peer%d.example", n) }
 
 // TestLeases: what is wanted if it is free, what one had, the next one behind the
 // last, and nothing twice.
@@ -45,7 +43,7 @@ func TestLeases(t *testing.T) {
 	l.Release(netip.MustParseAddr("10.9.0.1"))
 	take(1, "", true, "10.9.0.1")
 	take(6, "", true, "10.9.0.2")
-	if list := l.List(); len(list) != 5 || list[0].Address != netip.MustParseAddr("10.9.0.1") || list[0].Peer.String() != "peer1.example" {
+	if list := l.List(); len(list) != 5 || list[0].Address != netip.MustParseAddr("10.9.0.1") || list[0].Client != "peer1.example" {
 		t.Errorf("leases %+v", list)
 	}
 }

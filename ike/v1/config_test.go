@@ -42,8 +42,8 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 		c.Users, _ = session.ParseUsers([]byte(name + " " + password))
 	}
 	if pool := get("pool", ""); pool != "" {
-		c.V1.Pool = &session.Pool{Prefix: netip.MustParsePrefix(pool), DNS: addrs(t, "10.8.0.53"), Banner: "hello",
-			Split: []netip.Prefix{netip.MustParsePrefix("10.8.8.0/24")}}
+		c.Pool = &session.Pool{Ranges: []session.AddressRange{session.HostRange(netip.MustParsePrefix(pool))}, DNS: addrs(t, "10.8.0.53"), Banner: "hello",
+			Subnets: []netip.Prefix{netip.MustParsePrefix("10.8.8.0/24")}}
 	}
 	c.DPD = session.DPD{Mode: map[string]session.DPDMode{"on-demand": session.DPDOnDemand, "periodic": session.DPDPeriodic, "off": session.DPDOff}[get("dpd", "off")],
 		Interval: 10 * time.Second, Retry: 2 * time.Second, Tries: 5}

@@ -22,13 +22,14 @@ type Pools interface {
 	// again if it still can.
 	Lease(conn *session.Connection, client string) (netip.Addr, error)
 	// Release takes it back.
-	Release(conn *session.Connection, addr netip.Addr)
+	Release(addr netip.Addr)
 }
 
 // config is what mode config and XAUTH gave: to us as a client, or by us.
 type config struct {
 	user   string
 	leased bool       // addr is of our pool
+	hosted bool       // addr was put on this host
 	addr   netip.Addr // of the client
 	dns    []netip.Addr
 	wins   []netip.Addr
@@ -53,7 +54,7 @@ func (s *SA) wantsConfig() bool {
 	if s.initiator {
 		return s.conn.V1.Config
 	}
-	return s.conn.V1.Pool != nil && s.conn.V1.Push
+	return s.conn.Pool != nil && s.conn.V1.Push
 }
 
 // seekConfig asks for the configuration, or pushes it, or waits for a push.
@@ -92,6 +93,10 @@ func (s *SA) configured(now time.Time, a wire.V1Attributes) {
 	c := &s.config
 	s.audit(slog.LevelInfo, "address assigned", slog.String("address", c.addr.String()),
 		slog.String("dns", join(c.dns)), slog.String("split", join(c.split)), slog.String("banner", user(c.banner)))
+	if c.addr.IsValid() && !c.hosted {
+		c.hosted = true
+		s.env.Assigned.Add(s.env.Out, c.addr)
+	}
 	waiting := c.wanted
 	c.wanted = nil
 	s.establish(now)
@@ -162,7 +167,7 @@ func appendSplit(dst []byte, p netip.Prefix) []byte {
 
 // replyConfig answers a client's request from the pool.
 func (s *SA) replyConfig(now time.Time, ask wire.V1Attributes) ([]wire.Attribute, bool) {
-	if s.initiator || s.conn == nil || s.conn.V1.Pool == nil || s.state == Authenticating {
+	if s.initiator || s.conn == nil || s.conn.Pool == nil || s.state == Authenticating {
 		return nil, false
 	}
 	list, ok := s.grantConfig(func(t uint16) bool { _, asked := ask.Find(t); return asked })
@@ -177,7 +182,7 @@ func (s *SA) grantConfig(asked func(t uint16) bool) (list []wire.Attribute, ok b
 	if !s.lease() {
 		return nil, false
 	}
-	pool := s.conn.V1.Pool
+	pool := s.conn.Pool
 	give := func(t uint16, values ...[]byte) {
 		for _, v := range values {
 			if asked == nil || asked(t) {
@@ -193,9 +198,9 @@ func (s *SA) grantConfig(asked func(t uint16) bool) (list []wire.Attribute, ok b
 	for _, a := range pool.WINS {
 		give(uint16(wire.ConfigIP4NBNS), a.AsSlice())
 	}
-	if len(pool.Split) > 0 {
+	if len(pool.Subnets) > 0 {
 		var b []byte
-		for _, p := range pool.Split {
+		for _, p := range pool.Subnets {
 			b = appendSplit(b, p)
 		}
 		give(wire.V1UnitySplit, b)
@@ -229,13 +234,17 @@ func (s *SA) lease() bool {
 
 // release gives the address back, unless a newer ISAKMP SA of the client has it.
 func (s *SA) release() {
+	if s.config.hosted {
+		s.config.hosted = false
+		s.env.Assigned.Remove(s.env.Out, s.config.addr)
+	}
 	if !s.config.leased {
 		return
 	}
 	s.config.leased = false
 	held := func(o *SA) bool { return o.config.leased && o.config.addr == s.config.addr }
 	if !slices.ContainsFunc(s.env.Host.Peers(s), held) {
-		s.env.Pools.Release(s.conn, s.config.addr)
+		s.env.Pools.Release(s.config.addr)
 	}
 }
 
@@ -258,7 +267,7 @@ func (s *SA) leased(list []pair) []pair {
 	switch {
 	case s.initiator && s.conn.V1.Config:
 		return s.assigned(list, host)
-	case !s.initiator && s.conn.V1.Pool != nil:
+	case !s.initiator && s.conn.Pool != nil:
 		var narrowed []pair
 		for _, p := range list {
 			if s.config.leased && p.remote.Contains(host(s.config.addr)) {

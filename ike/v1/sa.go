@@ -61,7 +61,8 @@ type Env struct {
 	Host        Host
 	Revocations *session.Revocations
 	Pools       Pools
-	Trace       bool // one debug Audit for every message
+	Assigned    session.Assigned // inner addresses that servers gave to us
+	Trace       bool             // one debug Audit for every message
 }
 
 // SA is one ISAKMP SA. It is used by one goroutine.

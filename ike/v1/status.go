@@ -26,6 +26,20 @@ func (s *SA) Status(now time.Time) session.IKEStatus {
 	return st
 }
 
+// Leases are the inner addresses of this ISAKMP SA as an operator sees them.
+func (s *SA) Leases() []session.LeaseStatus {
+	l := session.LeaseStatus{Remote: s.remote, Peer: text(s.peerID), Address: s.config.addr}
+	switch {
+	case s.config.leased:
+		l.Conn, l.DNS, l.Subnets = s.conn.Name, s.conn.Pool.DNS, s.conn.Pool.Subnets
+	case s.config.hosted:
+		l.Conn, l.Ours, l.DNS, l.Subnets = s.conn.Name, true, s.config.dns, s.config.split
+	default:
+		return nil
+	}
+	return []session.LeaseStatus{l}
+}
+
 // Children are its child SAs as an operator sees them.
 func (s *SA) Children(now time.Time) []session.ChildStatus {
 	var list []session.ChildStatus

@@ -112,6 +112,8 @@ func (w *world) step(g *gateway, in session.Input) {
 			w.update(g, o)
 		case session.Policy:
 			w.policy(g, o)
+		case session.Address:
+			w.say(g, "%s %v", map[bool]string{false: "put on host", true: "take off host"}[o.Remove], o.Addr)
 		case session.Keepalive:
 			w.keepalive(g, o)
 		case session.Audit:

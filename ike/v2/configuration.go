@@ -93,7 +93,7 @@ func (s *SA) configReply(payloads []wire.Payload) ([]wire.Payload, *wire.Notify)
 			continue
 		}
 		asked = true
-		if a, ok := s.env.Leases.Take(s.conn.Name, s.conn.Pool, s.peerID, want, four); ok {
+		if a, ok := s.env.Leases.Take(s.conn.Name, s.conn.Pool, s.peerID.String(), want, four); ok {
 			s.inside.leased = append(s.inside.leased, a)
 		}
 	}
