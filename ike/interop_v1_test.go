@@ -216,8 +216,9 @@ func TestStrongSwanXAuth(t *testing.T) {
 func TestStrongSwanXAuthClient(t *testing.T) {
 	needsSwan(t)
 	server := func(c *session.Connection) {
-		c.V1 = session.V1{Aggressive: true, XAuth: true, Pool: &session.Pool{Prefix: netip.MustParsePrefix("10.9.0.0/24"),
-			DNS: []netip.Addr{netip.MustParseAddr("10.1.0.53")}, Split: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}}}
+		c.V1 = session.V1{Aggressive: true, XAuth: true}
+		c.Pool = &session.Pool{Ranges: []session.AddressRange{session.HostRange(netip.MustParsePrefix("10.9.0.0/24"))},
+			DNS: []netip.Addr{netip.MustParseAddr("10.1.0.53")}, Subnets: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}}
 		c.Users, _ = session.ParseUsers([]byte("carol tiramisu"))
 		c.Local.ID, c.Remote.ID = name("hub.example"), name("road.example")
 		c.Children[0].Remote = []sadb.Selector{sadb.PrefixSelector(netip.MustParsePrefix("10.9.0.0/24"))}

@@ -307,7 +307,7 @@ func (s *SA) assigned(list []pair, host func(netip.Addr) sadb.Selector) (result 
 // for the child's own side of that.
 func (s *SA) unity(p pair) (*session.Child, pair) {
 	everywhere := sadb.PrefixSelector(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
-	if !s.vendors[wire.V1VendorUnity] || !s.config.leased || len(s.conn.V1.Pool.Split) == 0 || p.local != everywhere {
+	if !s.vendors[wire.V1VendorUnity] || !s.config.leased || len(s.conn.Pool.Subnets) == 0 || p.local != everywhere {
 		return nil, p
 	}
 	for i := range s.conn.Children {
