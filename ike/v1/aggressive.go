@@ -95,7 +95,7 @@ func (s *SA) aggressiveAnswered(now time.Time, x *exchange, d session.Datagram, 
 		s.fail(now, err.Error())
 		return
 	}
-	nat, err := s.discover(d.Local, d.Remote)
+	nat, err := s.discover(s.local, s.remote)
 	if err != nil {
 		s.internal(err)
 	}

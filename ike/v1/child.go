@@ -17,6 +17,10 @@ const (
 	// overlapTime is how long a rekeyed child SA stays whole beside its
 	// successor, before who asked for that deletes it.
 	overlapTime = 5 * time.Second
+	// switchTime is how long the initiator of a quick mode waits with sending. The
+	// responder may put its inbound half in place only when message 3 comes, after
+	// its key exchange, and no message says that it did.
+	switchTime  = 100 * time.Millisecond
 	maxChildren = 256 // of one ISAKMP SA that a peer can make us hold
 )
 
@@ -49,8 +53,10 @@ type child struct {
 	binding       *session.Binding
 	keyIn, keyOut string // fingerprints
 
-	spare  *sadb.SA // outbound, not yet installed
-	outSet bool     // outbound is installed
+	spare    *sadb.SA // outbound, not yet installed
+	switchAt time.Time
+	outSet   bool   // outbound is installed
+	replaces *child // by our rekey: it is to be deleted
 
 	created     time.Time
 	softAt      time.Time // rekey
@@ -130,18 +136,22 @@ func (s *SA) bind(c *child) *session.Binding {
 // switchOver installs the outbound half: from here on the policy's packets
 // leave by this SA. Older ones with the same selectors only receive, until who
 // asked for the new one deletes them, or their lifetime does.
-func (s *SA) switchOver(c *child) {
+func (s *SA) switchOver(now time.Time, c *child) {
 	if c.spare == nil {
 		return
 	}
 	s.env.Out.Put(session.AddSA{SA: *c.spare})
-	c.spare, c.outSet = nil, true
+	c.spare, c.switchAt, c.outSet = nil, time.Time{}, true
 	for _, o := range s.children {
 		if o != c && o.conf.Name == c.conf.Name && o.pair == c.pair && o.state < childReplaced && o.spare == nil {
 			o.state, o.softAt = childReplaced, time.Time{}
 			s.dropOutbound(o)
 		}
 	}
+	if old := c.replaces; old != nil && old.state == childReplaced {
+		old.deleteAt = now.Add(overlapTime)
+	}
+	c.replaces = nil
 	s.env.Host.Up(s.conn.Name, c.conf.Name)
 	s.audit(slog.LevelInfo, "child SA established", slog.String("child", c.conf.Name),
 		slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()),
@@ -155,7 +165,7 @@ func (s *SA) dropOutbound(c *child) {
 	if c.outSet {
 		s.env.Out.Put(session.DeleteSA{Direction: sadb.Outbound, Pair: c.in})
 	}
-	c.outSet, c.spare = false, nil
+	c.outSet, c.spare, c.switchAt = false, nil, time.Time{}
 }
 
 // linger stops sending and keeps the inbound half for packets under way.
@@ -208,11 +218,14 @@ func (s *SA) findChild(match func(*child) bool) *child {
 
 // deadline is when the child SA wants attention, zero for never.
 func (c *child) deadline() time.Time {
-	return earliest(c.softAt, c.hardAt, c.deleteAt, c.lingerUntil)
+	return earliest(c.switchAt, c.softAt, c.hardAt, c.deleteAt, c.lingerUntil)
 }
 
 // tickChild does what has become due for one child SA.
 func (s *SA) tickChild(now time.Time, c *child) {
+	if passed(now, c.switchAt) {
+		s.switchOver(now, c)
+	}
 	if passed(now, c.softAt) {
 		c.softAt = time.Time{}
 		s.rekeyChild(now, c)

@@ -146,10 +146,7 @@ func (s *SA) quickAnswered(now time.Time, q *quick, m wire.V1Message) {
 	}
 	q.x.until = now.Add(exchangeLife)
 	s.say(now, q.x, []wire.Payload{wire.V1Hash{Data: hash}}, step{})
-	s.switchOver(c)
-	if old := q.replaces; old != nil && old.state == childReplaced {
-		old.deleteAt = now.Add(overlapTime)
-	}
+	c.replaces, c.switchAt = q.replaces, now.Add(switchTime)
 }
 
 // accept checks the answer against what we asked for.
@@ -256,7 +253,7 @@ func (s *SA) answerQuick(now time.Time, x *exchange, m wire.V1Message) {
 	check := func(m wire.V1Message) error { return sameHash(m, want) }
 	s.sayHashed(now, x, answer, step{check, func(now time.Time, d session.Datagram, m wire.V1Message) {
 		x.until, x.sent, x.quick = now.Add(exchangeLife), nil, nil
-		s.switchOver(c)
+		s.switchOver(now, c)
 	}}, q.ni)
 }
 

@@ -8,7 +8,6 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"spindle/ike/session"
-	"spindle/ike/suite"
 	"spindle/sadb"
 )
 
@@ -45,7 +44,7 @@ func (d *decoder) child(n ast.Node) session.Child {
 		must("name", func(n ast.Node) { c.Name = d.name(n, "child name") }),
 		must("local", func(n ast.Node) { c.Local = d.selectors(n, "child local") }),
 		must("remote", func(n ast.Node) { c.Remote = d.selectors(n, "child remote") }),
-		may("esp", proposals(d, &c.ESP, "esp", suite.ParseESP)),
+		may("esp", proposals(d, &c.ESP, "esp", d.weak.ParseESP)),
 		may("mode", chooseInto(d, &c.Mode, "mode",
 			choice[sadb.Mode]{"tunnel", sadb.Tunnel, false}, choice[sadb.Mode]{"transport", sadb.Transport, true})),
 		may("idle", d.duration(&c.Idle, "idle", 0, forever)),

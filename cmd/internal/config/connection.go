@@ -8,7 +8,6 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"spindle/ike/session"
-	"spindle/ike/suite"
 )
 
 // forever is the upper bound of durations that have none of their own.
@@ -33,16 +32,19 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 	}
 	var local, remote peer
 	var children []placed[session.Child]
-	var starts ast.Node
+	var starts, modes ast.Node
+	d.permit(n)
 	var mobile bool // the file says whether
 	var auth credentials
 	before := len(d.problems)
 	d.object(n, "a connection", append(d.authFields(&c, &auth),
 		must("name", func(n ast.Node) { c.Name = d.name(n, "connection name") }),
-		may("version", chooseInto(d, &c.Version, "version", choice[int]{"2", 2, false}, choice[int]{"1", 1, true})),
+		may("version", chooseInto(d, &c.Version, "version", choice[int]{"2", 2, false}, choice[int]{"1", 1, false})),
 		may("local", func(n ast.Node) { local = d.local(n) }),
 		must("remote", func(n ast.Node) { remote = d.remote(n) }),
-		may("ike", proposals(d, &c.IKE, "ike", suite.ParseIKE)),
+		may("ike", proposals(d, &c.IKE, "ike", d.weak.ParseIKE)),
+		may("allow_weak", d.allowWeak),
+		may("mode", func(n ast.Node) { modes = n; d.mode(n, &c.V1.Aggressive) }),
 		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
 		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
 		may("encap", chooseInto(d, &c.ForceEncap, "encap", choice[bool]{"auto", false, false}, choice[bool]{"force", true, false})),
@@ -60,6 +62,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 	if len(d.problems) == before {
 		d.authenticate(n, &c, &auth, &local, &remote)
 		d.sides(n, local, remote)
+		d.version1(n, modes, &c, local.Auth, remote.Auth)
 	}
 	d.starter(starts, remote.any, &c.Start)
 	if !mobile {

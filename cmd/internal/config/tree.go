@@ -8,6 +8,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"spindle/ike/suite"
 )
 
 // decoder walks the syntax tree of one file and collects every problem on its
@@ -18,6 +20,8 @@ type decoder struct {
 	read      func(name string) (secret, error)
 	problems  Problems
 	warnings  Problems
+
+	weak suite.AllowWeak // of the connection that is being read
 }
 
 // field is one key that a mapping may have.

@@ -14,6 +14,7 @@ const PSK = "the demo's shared secret, forty-two bytes!"
 // Tunnel is a connection with one child, from one gateway's point of view. Empty
 // fields take what the demo uses.
 type Tunnel struct {
+	Version           int // of IKE; 0: 2
 	Conn              string
 	Local, Remote     netip.Addr
 	RemoteID          netip.Addr // if it is not Remote: the peer is behind a NAT
@@ -64,13 +65,20 @@ func (t Tunnel) YAML() string {
 	return b.String() + "connections:\n" + t.Connection()
 }
 
+func (t Tunnel) version() int {
+	if t.Version == 0 {
+		return 2
+	}
+	return t.Version
+}
+
 // Connection is the entry of the connection alone, to stand behind others.
 func (t Tunnel) Connection() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `  - name: %s
-    version: 2
+    version: %d
     ike: [%s]
-`, t.Conn, or(t.IKE, "aes128gcm16-prfsha256-x25519"))
+`, t.Conn, t.version(), or(t.IKE, "aes128gcm16-prfsha256-x25519"))
 	auth := t.Auth
 	if auth == nil {
 		auth = []string{
