@@ -1,6 +1,7 @@
 package datapath
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -48,6 +49,7 @@ type record struct {
 	since       int64 // when it was installed
 	idled       bool  // inbound: reported as idle
 	width       int   // outbound: the longest inner packet by the routes, 0 unknown
+	learned     int64 // outbound: when ICMP told of the path's MTU, 0 never
 }
 
 func newInboundSA(sa sadb.SA) (*inboundSA, error) {
@@ -93,6 +95,13 @@ func (in *inboundSA) usage() keysock.Usage {
 	if r := in.Reordering(); r != (esp.Reordering{}) {
 		u.Late, u.Left = r.Late[:], r.Left[:]
 	}
+	return u
+}
+
+// usage is that of an outbound SA, with what fits it.
+func (out *outboundSA) usage() keysock.Usage {
+	u := out.held.usage(out.Usage())
+	u.MTU, u.PathMTU = uint16(min(out.held.width, math.MaxUint16)), uint16(min(out.PathMTU(), math.MaxUint16))
 	return u
 }
 

@@ -41,9 +41,10 @@ type Server struct {
 
 	SendKeepalive func(local, remote netip.AddrPort) error
 
-	mu       sync.Mutex               // the writer's lock: keysock.Serve and Refresh come from two goroutines
-	in       map[int]*inboundSA       // by slot, which is what a new SA takes over
-	out      map[sadb.SPI]*outboundSA // by pair
+	mu       sync.Mutex                 // the writer's lock: keysock.Serve and Refresh come from two goroutines
+	in       map[int]*inboundSA         // by slot, which is what a new SA takes over
+	out      map[sadb.SPI]*outboundSA   // by pair
+	sends    map[sadb.SPI][]*outboundSA // by the SPI on the wire, which peers may choose alike
 	policies map[sadb.PolicyID]sadb.Policy
 	widths   map[int]int // how many tunnels have that inner MTU
 	mtu      int         // of the tunnel device, as last set
@@ -120,8 +121,10 @@ func (s *Server) addOutbound(sa sadb.SA) error {
 	if old != nil {
 		s.DB.Retire(old.Wipe)
 		s.unmeasure(old)
+		s.unindex(old)
 	}
 	put(&s.out, sa.Pair, out)
+	put(&s.sends, sa.SPI, append(s.sends[sa.SPI], out))
 	s.measure(out)
 	_ = s.fitMTU() // Refresh tries again, and tells
 	return nil
@@ -188,6 +191,7 @@ func (s *Server) deleteOutbound(pair sadb.SPI) error {
 	delete(s.out, pair)
 	s.DB.Retire(out.Wipe)
 	s.unmeasure(out)
+	s.unindex(out)
 	_ = s.fitMTU()
 	return nil
 }
@@ -221,7 +225,7 @@ func (s *Server) Dump(emit func(keysock.Usage) error) error {
 		}
 	}
 	for _, out := range s.out {
-		if err := emit(out.held.usage(out.Usage())); err != nil {
+		if err := emit(out.usage()); err != nil {
 			return err
 		}
 	}

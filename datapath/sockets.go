@@ -28,6 +28,7 @@ const (
 type Sockets struct {
 	ike  [4]*net.UDPConn // 500 and 4500, IPv4 then IPv6
 	esp  [2]*net.IPConn  // receive ESP: IPv4, IPv6
+	icmp [2]*net.IPConn  // receive ICMP errors: IPv4, IPv6
 	raw  [2]int          // send whole IP packets: IPv4, IPv6
 	mark int
 }
@@ -67,6 +68,9 @@ func OpenSockets(mark int) (_ *Sockets, err error) {
 			return nil, fmt.Errorf("open raw ESP socket: %w", err)
 		}
 		s.esp[i] = c.(*net.IPConn)
+	}
+	if err := s.openICMP(); err != nil {
+		return nil, err
 	}
 	for i, family := range []int{unix.AF_INET, unix.AF_INET6} {
 		if s.raw[i], err = openRaw(family, mark); err != nil && !(family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT)) {
@@ -124,7 +128,7 @@ func (s *Sockets) Close() error {
 			c.Close()
 		}
 	}
-	for _, c := range s.esp {
+	for _, c := range append(s.esp[:], s.icmp[:]...) {
 		if c != nil {
 			c.Close()
 		}
@@ -193,9 +197,9 @@ func (s *Sockets) SendPacket(packet []byte, dst netip.Addr) error {
 }
 
 // Receive reads every socket until they are closed. IKE goes to punt; ESP, with
-// an outer IP header in front, goes to esp. Both must copy what they keep, and
-// are called from several goroutines.
-func (s *Sockets) Receive(punt func(local, remote netip.AddrPort, message []byte), esp func(packet []byte)) {
+// an outer IP header in front, goes to esp, and so do ICMP errors to icmp. All must
+// copy what they keep, and are called from several goroutines.
+func (s *Sockets) Receive(punt func(local, remote netip.AddrPort, message []byte), esp, icmp func(packet []byte)) {
 	done := make(chan struct{})
 	loops := 0
 	start := func(loop func()) {
@@ -208,11 +212,13 @@ func (s *Sockets) Receive(punt func(local, remote netip.AddrPort, message []byte
 		}
 		start(func() { receiveUDP(c, uint16([]int{portIKE, portNATT}[i%2]), punt, esp) })
 	}
-	for _, c := range s.esp {
-		if c == nil {
-			continue
+	for i := range s.esp {
+		if c := s.esp[i]; c != nil {
+			start(func() { receiveIP(c, packet.ESP, esp) })
 		}
-		start(func() { receiveESP(c, esp) })
+		if c := s.icmp[i]; c != nil {
+			start(func() { receiveIP(c, packet.ICMPv6, icmp) })
+		}
 	}
 	for range loops {
 		<-done
@@ -246,9 +252,9 @@ func receiveUDP(c *net.UDPConn, port uint16, punt func(local, remote netip.AddrP
 	}
 }
 
-// receiveESP reads ESP packets. IPv4 raw sockets deliver the IP header, IPv6 raw
-// sockets do not (raw(7), RFC 3542 §3).
-func receiveESP(c *net.IPConn, esp func([]byte)) {
+// receiveIP reads packets of a raw socket. Those of IPv4 deliver the IP header,
+// those of IPv6 do not (raw(7), RFC 3542 §3): it is put back, with protocol.
+func receiveIP(c *net.IPConn, protocol uint8, take func([]byte)) {
 	space, oob := make([]byte, outerSpace+1<<16), make([]byte, 128)
 	buf := space[outerSpace:]
 	for {
@@ -261,11 +267,11 @@ func receiveESP(c *net.IPConn, esp func([]byte)) {
 		}
 		if src, ok := netip.AddrFromSlice(remote.IP); ok && !src.Unmap().Is4() {
 			if dst := destination(oob[:noob]); dst.Is6() {
-				esp(outerIPv6(space, src, dst, n))
+				take(outerIPv6(space, src, dst, protocol, n))
 			}
 			continue
 		}
-		esp(buf[:n])
+		take(buf[:n])
 	}
 }
 
@@ -301,10 +307,10 @@ func outerUDP(space []byte, from, to netip.AddrPort, n int) []byte {
 }
 
 // outerIPv6 puts back the header before the n bytes of payload at outerSpace.
-func outerIPv6(space []byte, src, dst netip.Addr, n int) []byte {
+func outerIPv6(space []byte, src, dst netip.Addr, protocol uint8, n int) []byte {
 	b := space[outerSpace-packet.IPv6Len : outerSpace+n]
 	clear(b[:packet.IPv6Len])
-	b[0], b[6], b[7] = 0x60, packet.ESP, packet.DefaultTTL
+	b[0], b[6], b[7] = 0x60, protocol, packet.DefaultTTL
 	binary.BigEndian.PutUint16(b[4:], uint16(n))
 	from, to := src.As16(), dst.As16()
 	copy(b[8:], from[:])

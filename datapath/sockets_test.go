@@ -30,7 +30,8 @@ func openSockets(t *testing.T) (s *datapath.Sockets, ike, esp chan received) {
 		defer close(done)
 		s.Receive(
 			func(local, remote netip.AddrPort, m []byte) { ike <- received{local, remote, bytes.Clone(m)} },
-			func(p []byte) { esp <- received{data: bytes.Clone(p)} })
+			func(p []byte) { esp <- received{data: bytes.Clone(p)} },
+			func([]byte) {})
 	}()
 	t.Cleanup(func() { s.Close(); <-done })
 	return s, ike, esp

@@ -13,6 +13,7 @@ import (
 
 	"spindle/cmd/internal/api"
 	"spindle/cmd/internal/supervise"
+	"spindle/datapath/esp"
 	"spindle/ike/session"
 	"spindle/sadb"
 	"spindle/sadb/keysock"
@@ -141,7 +142,16 @@ func orphanRow(sa sadb.SA, u pairUsage) api.ChildSA {
 func count(row *api.ChildSA, u pairUsage) {
 	row.PacketsIn, row.BytesIn, row.DropsIn = u.in.Packets, u.in.Bytes, u.in.Drops
 	row.PacketsOut, row.BytesOut, row.DropsOut = u.out.Packets, u.out.Bytes, u.out.Drops
+	row.MTU, row.PathMTU = int(u.out.MTU), int(u.out.PathMTU)
+	row.Reordering = reordering(u.in).Window()
 	row.LastIn, row.LastOut = api.Instant{Time: u.in.LastUsed}, api.Instant{Time: u.out.LastUsed}
+}
+
+// reordering is the histogram of an inbound SA.
+func reordering(u keysock.Usage) (r esp.Reordering) {
+	copy(r.Late[:], u.Late)
+	copy(r.Left[:], u.Left)
+	return r
 }
 
 func texts(ts []sadb.Selector) []string {

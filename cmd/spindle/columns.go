@@ -33,6 +33,7 @@ var childColumns = []column[api.ChildSA]{
 	{"ENCAP", func(r *api.ChildSA) string { return yes(r.Encap) }},
 	{"LOCAL", func(r *api.ChildSA) string { return strings.Join(r.LocalTS, " ") }},
 	{"REMOTE", func(r *api.ChildSA) string { return strings.Join(r.RemoteTS, " ") }},
+	{"MTU", func(r *api.ChildSA) string { return strconv.Itoa(r.MTU) }},
 	{"PACKETS IN", func(r *api.ChildSA) string { return whole(r.PacketsIn) }},
 	{"PACKETS OUT", func(r *api.ChildSA) string { return whole(r.PacketsOut) }},
 	{"BYTES IN", func(r *api.ChildSA) string { return whole(r.BytesIn) }},

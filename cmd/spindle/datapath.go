@@ -233,14 +233,22 @@ func (d *dataPath) forward(ctx context.Context) error {
 	start(func() error { return d.followKernel(ctx) })
 	start(func() error { return d.report(ctx) })
 	start(func() error { return d.sweep(ctx) })
-	go d.kernel.ReadHost(d.group)                    // until the device is closed
-	go d.sockets.Receive(d.kernel.Punt, d.intoGroup) // until they are closed
+	go d.kernel.ReadHost(d.group)                                   // until the device is closed
+	go d.sockets.Receive(d.kernel.Punt, d.intoGroup, d.unreachable) // until they are closed
 	<-ctx.Done()
 	running.Wait()
 	return causeOf(ctx)
 }
 
 func (d *dataPath) intoGroup(ip []byte) { d.group.FromKernel(ip) }
+
+// unreachable takes an ICMP error: it may tell of a path's MTU.
+func (d *dataPath) unreachable(ip []byte) {
+	if told, ok := d.server.Unreachable(ip); ok {
+		d.log.Info("path MTU learned", "conn", told.Conn, "child", told.Child, "peer", told.Remote, "from", told.From,
+			"path_mtu", told.Path, "tunnel_mtu", told.Inner)
+	}
+}
 
 // cpu is where worker n runs: as configured, else the n-th CPU that this
 // process may use.
@@ -308,6 +316,7 @@ func (d *dataPath) sweep(ctx context.Context) error {
 			return nil
 		case now := <-tick.C:
 			d.server.SweepIdle(now, d.kernel.Report)
+			d.server.ForgetPaths(now)
 		}
 	}
 }

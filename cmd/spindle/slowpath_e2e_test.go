@@ -145,7 +145,10 @@ func TestPacketsThatDoNotFit(t *testing.T) {
 			}
 			b.probe(b.B4, 28, c.mtu)
 			b.probe(b.B6, 48, c.mtu)
-			b.noDrops()
+			if child := b.child(b.r6); child.MTU != c.mtu {
+				t.Errorf("the tunnel's MTU is shown as %d, want %d", child.MTU, c.mtu)
+			}
+			b.noDrops("drop_too_big") // what was answered
 		})
 	}
 }

@@ -104,6 +104,10 @@ func (w *world) command(td *datadriven.TestData) {
 		w.garbage(g, words)
 	case "spoil":
 		w.spoil(first)
+	case "moved":
+		for _, pair := range slices.Sorted(maps.Keys(g.out)) {
+			w.step(g, session.Moved{Pair: pair, Remote: netip.MustParseAddrPort(words["to"])})
+		}
 	case "esp":
 		w.unknownSPI(g, words)
 	case "status":

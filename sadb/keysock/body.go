@@ -110,6 +110,8 @@ func (m Usage) append(w *cryptobyte.Builder) {
 	w.AddUint64(m.Bytes)
 	w.AddUint64(m.Drops)
 	appendTime(w, m.LastUsed)
+	w.AddUint16(m.MTU)
+	w.AddUint16(m.PathMTU)
 	appendHistogram(w, m.Late)
 	appendHistogram(w, m.Left)
 }
@@ -135,6 +137,8 @@ func (r *reader) usage() Usage {
 		Bytes:          r.uint64("bytes"),
 		Drops:          r.uint64("drops"),
 		LastUsed:       r.time("last used"),
+		MTU:            r.uint16("MTU"),
+		PathMTU:        r.uint16("path MTU"),
 		Late:           r.histogram("late packets"),
 		Left:           r.histogram("packets left of the window"),
 	}

@@ -175,7 +175,7 @@ func (c *Client) dispatch(seq uint32, m Message) {
 		if pending := c.calls[seq]; pending != nil {
 			pending.answers = append(pending.answers, m)
 		}
-	case Hello, Addresses, Acquire, Expire, Silence, Punt, UnknownSPI:
+	case Hello, Addresses, Acquire, Expire, Silence, Moved, Punt, UnknownSPI:
 		c.events.put(m)
 	}
 }

@@ -78,6 +78,7 @@ func drawUsage(t *rapid.T) keysock.Usage {
 	u := keysock.Usage{
 		SA: drawSA(t), KeyFingerprint: draw(t, rapid.String()),
 		Packets: draw(t, rapid.Uint64()), Bytes: draw(t, rapid.Uint64()), Drops: draw(t, rapid.Uint64()),
+		MTU: draw(t, rapid.Uint16()), PathMTU: draw(t, rapid.Uint16()),
 		Late: drawHistogram(t), Left: drawHistogram(t),
 	}
 	if draw(t, rapid.Bool()) {

@@ -82,6 +82,9 @@ type (
 		Packets, Bytes uint64
 		Drops          uint64 // packets of this SA that ended in any drop verdict
 		LastUsed       time.Time
+		// MTU is the longest packet that the tunnel of an outbound SA takes, and PathMTU
+		// the longest outer one where that is known; 0 unknown (N3).
+		MTU, PathMTU uint16
 		// Late and Left say how far behind the highest sequence number packets of an
 		// inbound SA arrived: element i counts those 2^(i-1) to 2^i-1 behind, the last
 		// one all that were farther. Late ones were delivered, left ones had fallen

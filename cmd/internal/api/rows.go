@@ -45,6 +45,9 @@ type ChildSA struct {
 	Worker     int      `json:"worker"`
 	KeyIn      string   `json:"key_in"` // fingerprints, never keys
 	KeyOut     string   `json:"key_out"`
+	MTU        int      `json:"mtu"`            // longest packet that the tunnel takes, 0 unknown
+	PathMTU    int      `json:"path_mtu"`       // longest outer packet, as far as it is known
+	Reordering uint32   `json:"reorder_window"` // smallest replay window that would have taken all that came late
 	LastIn     Instant  `json:"last_in"`
 	LastOut    Instant  `json:"last_out"`
 }

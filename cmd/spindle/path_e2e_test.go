@@ -1,0 +1,68 @@
+package main_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"spindle/cmd/internal/api"
+	"spindle/cmd/internal/testbed"
+	"spindle/tools/netlab"
+)
+
+// child is the one child SA that a gateway has installed.
+func (b *bed) child(g *testbed.Gateway) api.ChildSA {
+	b.t.Helper()
+	list := children(b.t, g, "installed")
+	if len(list) != 1 {
+		b.t.Fatalf("%s has installed %+v", g.Name, list)
+	}
+	return list[0]
+}
+
+// behindNAT is R6 behind a router that translates, at R8.
+func behindNAT(lines ...string) func(r6, r8 *testbed.Tunnel) {
+	return func(r6, r8 *testbed.Tunnel) {
+		r8.Remote, r8.RemoteID = netlab.NATAddr, r8.Remote
+		r6.Lines, r8.Lines = lines, lines
+	}
+}
+
+// TestESPMovesAlone: the NAT forgets R6, of whom R8 hears nothing but ESP from then
+// on. R8 follows that (N5, RFC 7296 §2.23), also with MOBIKE (RFC 4555 §3.8).
+func TestESPMovesAlone(t *testing.T) {
+	for _, mobike := range []bool{false, true} {
+		t.Run(fmt.Sprintf("mobike %v", mobike), func(t *testing.T) {
+			b := newBed(t, fmt.Sprintf("esp%v", mobike), netlab.Options{NAT: true}).spindles(behindNAT(fmt.Sprintf("mobike: %v", mobike), "nat_keepalive: 0s"))
+			b.up()
+			remap(t, b.Wire)
+			check(t, b.r8.Await(t.Context(), patience, "follow its peer's ESP", func() bool {
+				_, _ = b.A.Run(t.Context(), "ping", "-c", "1", "-W", "1", b.B4.String()) // the answer to the first one is lost
+				return strings.Contains(b.r8.Log(), "moved behind its NAT")
+			}))
+			b.ping(b.B, b.B4, b.A4, 5)
+			after, err := flow(t.Context(), netlab.BulkOptions{Packets: 1000}, b.ways(4))
+			check(t, err)
+			arrived(t, after)
+		})
+	}
+}
+
+// TestPathNarrowerThanTheLink: a router on the way says what it takes. The tunnel
+// becomes as narrow, and the source of what does not fit learns its exact MTU (N3).
+func TestPathNarrowerThanTheLink(t *testing.T) {
+	b := newBed(t, "path", netlab.Options{NAT: true}).spindles(behindNAT())
+	b.up()
+	_, err := b.Wire.Run(t.Context(), "ip", "link", "set", "w8", "mtu", "1400")
+	check(t, err)
+	const mtu = (1400-28-32)/4*4 - 2 // ESP in UDP, AES-GCM
+	check(t, b.r6.Await(t.Context(), patience, "learn the path's MTU", func() bool {
+		_, _ = b.A.Run(t.Context(), "ping", "-M", "do", "-c", "1", "-W", "1", "-s", "1380", b.B4.String())
+		return b.child(b.r6).PathMTU == 1400
+	}))
+	if child := b.child(b.r6); child.MTU != mtu {
+		t.Errorf("the tunnel's MTU is shown as %d, want %d", child.MTU, mtu)
+	}
+	b.probe(b.B4, 28, mtu)
+	b.noDrops("drop_too_big")
+}
