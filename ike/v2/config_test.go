@@ -28,6 +28,7 @@ func conn(t testing.TB, words map[string]string) session.Connection {
 		IKE:    list(t, get("ike", "aes128gcm16-prfsha256-x25519"), suite.ParseIKE),
 		Start:  map[string]session.Start{"traffic": session.StartTraffic, "now": session.StartNow, "never": session.StartNever}[get("start", "traffic")],
 	}
+	authenticate(t, &c, words)
 	fmt.Sscan(get("fragment", "0"), &c.FragmentSize)
 	if to := addrs(t, get("redirect", "")); to != nil {
 		c.Redirect = to[0]
@@ -82,6 +83,9 @@ func id(s string) session.Identity {
 			return session.Identity{Type: session.IDIPv6, Data: a.AsSlice()}
 		}
 		return session.Identity{Type: session.IDIPv4, Data: a.AsSlice()}
+	}
+	if dn, err := session.ParseDN(strings.ReplaceAll(s, "/", ",")); err == nil {
+		return dn
 	}
 	return session.Identity{Type: session.IDFQDN, Data: []byte(s)}
 }

@@ -100,6 +100,8 @@ func (w *world) command(td *datadriven.TestData) {
 		g.roams = addrs(w.t, words["are"])
 	case "nat":
 		w.nat[netip.MustParseAddr(words["inside"])] = netip.MustParseAddr(words["outside"])
+	case "publish":
+		w.publish(words)
 	case "garbage":
 		w.garbage(g, words)
 	case "spoil":

@@ -56,7 +56,9 @@ func (s *SA) heedAuthLifetime(now time.Time, payloads []wire.Payload) {
 func (s *SA) tickAuth(now time.Time) {
 	s.tickFetch(now)
 	if passed(now, s.authEnds) && s.state == Established {
-		s.audit(slog.LevelWarn, "IKE SA expired", slog.String("reason", "peer was not authenticated again in time (configuration key: reauth)"))
+		reason := "peer was not authenticated again in time (configuration key: reauth)"
+		s.audit(slog.LevelWarn, "IKE SA expired", slog.String("reason", reason))
+		s.env.Host.Refused(now, s.conn.Name, reason)
 		s.closeNow(now)
 		return
 	}

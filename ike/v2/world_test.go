@@ -34,6 +34,7 @@ type world struct {
 	drop  int                                     // so many datagrams get lost
 	cut   func(d *session.Datagram)               // spoils the next datagram
 	nat   map[netip.Addr]netip.Addr               // inside to outside address
+	web   map[string][]byte                       // what there is to fetch, by URL or its host
 	watch func(from *gateway, d session.Datagram) // sees every datagram
 	names map[string]string                       // SPI in hex to a name that does not change
 	texts map[string]string                       // datagram to its message
@@ -60,6 +61,8 @@ type datagram struct {
 	to    string
 	d     session.Datagram
 	label string
+
+	answer *session.Fetched // what came by HTTP instead
 }
 
 // countedSPIs shows whether every SPI comes back.
@@ -125,6 +128,8 @@ func (w *world) step(g *gateway, in session.Input) {
 			w.say(g, "%s %v", map[bool]string{false: "put on host", true: "take off host"}[o.Remove], o.Addr)
 		case session.Keepalive:
 			w.keepalive(g, o)
+		case session.Fetch:
+			w.fetch(g, o)
 		case session.Audit:
 			if o.Event == "IKE message" {
 				if attr(o, "direction") == "out" {
@@ -320,6 +325,10 @@ func (w *world) run(limit time.Duration) {
 		}
 		d := w.flight[0]
 		w.flight = w.flight[1:]
+		if d.answer != nil {
+			w.step(w.gateways[d.to], *d.answer)
+			continue
+		}
 		w.step(w.gateways[d.to], d.d)
 	}
 	w.t.Fatal("the world does not come to rest")
