@@ -35,8 +35,8 @@ fuzz: go ## run every fuzz target for FUZZTIME each (1m)
 	  for f in $$($(GO) test -list '^Fuzz' $$p | grep ^Fuzz); do \
 	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
 
-generate: go ## rebuild the XDP object (needs clang-19 and libbpf-dev)
-	$(GO) generate ./bpf
+generate: go ## rebuild the XDP object (needs clang-19 and libbpf-dev) and the AES-GCM kernel
+	$(GO) generate ./bpf ./datapath/esp/gcm
 
 peers: # the programs that tests talk to; installed when root and Debian
 	@bash tools/peers.sh

@@ -26,6 +26,7 @@ type CompareOptions struct {
 	Directions []sadb.Direction
 	Sizes      []Size
 	Suite      string
+	Crypto     *esp.Crypto   // of our own pipeline
 	Repeats    int           // of everything, interleaved; the median counts
 	Time       time.Duration // of each of our own runs, and of each iperf3 run
 	CPU        int
@@ -60,6 +61,7 @@ type Missing struct {
 type Comparison struct {
 	Machine     Machine   `json:"machine"`
 	Suite       string    `json:"suite"`
+	Impl        string    `json:"impl"` // of our own AES-GCM
 	Repeats     int       `json:"repeats"`
 	Ratios      []Ratio   `json:"ratios"`
 	Missing     []Missing `json:"missing"`
@@ -77,7 +79,7 @@ func Compare(ctx context.Context, o CompareOptions) (c Comparison, err error) {
 		o.CPU = runtime.NumCPU() - 1
 	}
 	c = Comparison{
-		Machine: Fingerprint(o.Commit), Suite: suite.Keyword, Repeats: o.Repeats, Ratios: []Ratio{}, Missing: []Missing{},
+		Machine: Fingerprint(o.Commit), Suite: suite.Keyword, Impl: implementation(suite, o.Crypto), Repeats: o.Repeats, Ratios: []Ratio{}, Missing: []Missing{},
 		NotMeasured: []string{
 			"NICs: the pipeline has ports of memory, the rest veth pairs, on which the kernel's copy costs more than any gateway",
 			"latency, and more than one core",
@@ -197,7 +199,7 @@ func (c *Comparison) byTurns(ctx context.Context, o *CompareOptions, s *secgw, p
 		all.theirs = append(all.theirs, theirs)
 		err = Pipeline(ctx, PipelineOptions{
 			Directions: []sadb.Direction{direction}, Sizes: []Size{size}, SAs: []int{1}, Suite: o.Suite,
-			Time: o.Time, Pages: pages, Frames: pipelineFrames, CPU: o.CPU, Commit: o.Commit,
+			Time: o.Time, Pages: pages, Frames: pipelineFrames, CPU: o.CPU, Commit: o.Commit, Crypto: o.Crypto,
 		}, func(r PipelineRow) error {
 			all.ours = append(all.ours, r.P50)
 			return nil

@@ -19,6 +19,7 @@ type CryptoOptions struct {
 	Time   time.Duration
 	CPU    int
 	Commit string
+	Crypto *esp.Crypto
 }
 
 // CryptoRow is one suite, size and operation.
@@ -26,6 +27,7 @@ type CryptoRow struct {
 	Suite string `json:"suite"`
 	Size  Size   `json:"size"`
 	Op    string `json:"op"` // seal, open
+	Impl  string `json:"impl"`
 
 	P50    float64 `json:"ns_per_packet_p50"` // of esp: crypto, ESP header, trailer, outer header, counters
 	Min    float64 `json:"ns_per_packet_min"`
@@ -65,8 +67,8 @@ func Crypto(ctx context.Context, o CryptoOptions, done func(CryptoRow) error) er
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				row := CryptoRow{Suite: keyword, Size: size, Op: op, Machine: machine}
-				if err := row.measure(suite, o.Time); err != nil {
+				row := CryptoRow{Suite: keyword, Size: size, Op: op, Impl: implementation(suite, o.Crypto), Machine: machine}
+				if err := row.measure(suite, o.Crypto, o.Time); err != nil {
 					return fmt.Errorf("%s, size %v, %s: %w", keyword, size, op, err)
 				}
 				if err := done(row); err != nil {
@@ -78,11 +80,12 @@ func Crypto(ctx context.Context, o CryptoOptions, done func(CryptoRow) error) er
 	return nil
 }
 
-func (r *CryptoRow) measure(suite esp.Suite, on time.Duration) error {
-	ours, err := newCryptoPair(suite, int(r.Size))
+func (r *CryptoRow) measure(suite esp.Suite, crypto *esp.Crypto, on time.Duration) error {
+	ours, err := newCryptoPair(suite, crypto, int(r.Size))
 	if err != nil {
 		return err
 	}
+	defer ours.wipe()
 	step := ours.seal
 	if r.Op == "open" {
 		step = ours.open
@@ -151,15 +154,15 @@ type cryptoPair struct {
 	dst           []byte
 }
 
-func newCryptoPair(suite esp.Suite, n int) (*cryptoPair, error) {
+func newCryptoPair(suite esp.Suite, crypto *esp.Crypto, n int) (*cryptoPair, error) {
 	theirs, ours := peerSA(0, sadb.Outbound, suite), sa(0, sadb.Outbound, suite)
 	theirs.ReplayWindow = 0 // one packet is opened again and again
 	p := &cryptoPair{inner: make([]byte, n), dst: make([]byte, frameLen)}
 	var err error
-	if p.in, err = esp.NewInbound(&theirs); err != nil {
+	if p.in, err = crypto.NewInbound(&theirs); err != nil {
 		return nil, err
 	}
-	if p.out, err = esp.NewOutbound(&ours); err != nil {
+	if p.out, err = crypto.NewOutbound(&ours); err != nil {
 		return nil, err
 	}
 	putInner(p.inner, hostAddr, siteAddr(0), n)
@@ -172,6 +175,11 @@ func newCryptoPair(suite esp.Suite, n int) (*cryptoPair, error) {
 		return nil, fmt.Errorf("what was sealed: %v", v)
 	}
 	return p, p.open()
+}
+
+func (p *cryptoPair) wipe() {
+	p.out.Wipe()
+	p.in.Wipe()
 }
 
 func (p *cryptoPair) seal() error {

@@ -19,6 +19,7 @@ import (
 type gateway struct {
 	group  *datapath.Group
 	server *datapath.Server
+	crypto *esp.Crypto
 	queues [2]*queue // by port
 	peers  []*esp.Outbound
 	base   map[string]uint64 // counters when they were last taken
@@ -26,9 +27,9 @@ type gateway struct {
 
 // newGateway installs both directions of a tunnel to each of so many sites. memory
 // is for frames, half of it for each port.
-func newGateway(sas int, suite esp.Suite, memory []byte) (*gateway, error) {
+func newGateway(sas int, suite esp.Suite, crypto *esp.Crypto, memory []byte) (*gateway, error) {
 	half := len(memory) / 2
-	g := &gateway{queues: [2]*queue{newQueue(memory[:half]), newQueue(memory[half:])}, base: map[string]uint64{}}
+	g := &gateway{crypto: crypto, queues: [2]*queue{newQueue(memory[:half]), newQueue(memory[half:])}, base: map[string]uint64{}}
 	db := datapath.NewDB()
 	for n := range sas {
 		db.AddPolicy(policy(n))
@@ -42,7 +43,7 @@ func newGateway(sas int, suite esp.Suite, memory []byte) (*gateway, error) {
 	if g.group, err = datapath.NewGroup([][]datapath.Port{ports}, db, table, nowhere{}); err != nil {
 		return nil, err
 	}
-	g.server = &datapath.Server{DB: db, Group: g.group, Steering: nowhere{}, Host: nowhere{}, Routes: table}
+	g.server = &datapath.Server{DB: db, Group: g.group, Steering: nowhere{}, Host: nowhere{}, Routes: table, Crypto: crypto}
 	for n := range sas {
 		if err := g.addTunnel(n, suite); err != nil {
 			return nil, errors.Join(err, g.close())
@@ -53,7 +54,7 @@ func newGateway(sas int, suite esp.Suite, memory []byte) (*gateway, error) {
 
 func (g *gateway) addTunnel(n int, suite esp.Suite) error {
 	theirs := peerSA(n, sadb.Inbound, suite)
-	peer, err := esp.NewOutbound(&theirs)
+	peer, err := g.crypto.NewOutbound(&theirs)
 	if err != nil {
 		return err
 	}
@@ -63,6 +64,10 @@ func (g *gateway) addTunnel(n int, suite esp.Suite) error {
 
 func (g *gateway) close() error {
 	g.group.Close()
+	g.server.Wipe()
+	for _, p := range g.peers {
+		p.Wipe()
+	}
 	return nil
 }
 

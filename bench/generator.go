@@ -35,7 +35,7 @@ type generator struct {
 	began   time.Time
 }
 
-func newGenerator(w *wires, direction sadb.Direction, size Size, suite esp.Suite) (*generator, error) {
+func newGenerator(w *wires, direction sadb.Direction, size Size, suite esp.Suite, crypto *esp.Crypto) (*generator, error) {
 	g := &generator{
 		from: w.ends[inPort], to: w.ends[outPort], direction: direction, lengths: size.frames(),
 		inner: make([]byte, frameLen), clear: make([]byte, frameLen), plain: make([]byte, frameLen), began: time.Now(),
@@ -49,11 +49,21 @@ func newGenerator(w *wires, direction sadb.Direction, size Size, suite esp.Suite
 	theirs := peerSA(0, direction, suite)
 	var err error
 	if direction == sadb.Inbound {
-		g.out, err = esp.NewOutbound(&theirs)
+		g.out, err = crypto.NewOutbound(&theirs)
 	} else {
-		g.in, err = esp.NewInbound(&theirs)
+		g.in, err = crypto.NewInbound(&theirs)
 	}
 	return g, err
+}
+
+// wipe ends the far end's SA.
+func (g *generator) wipe() {
+	if g.out != nil {
+		g.out.Wipe()
+	}
+	if g.in != nil {
+		g.in.Wipe()
+	}
 }
 
 // trial is what one rate came to.

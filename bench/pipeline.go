@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ type PipelineOptions struct {
 	Frames     int           // RX frames, and TX frames, of each port
 	CPU        int           // that the worker is pinned to, -1 for the last one
 	Commit     string
+	Crypto     *esp.Crypto
 }
 
 // PipelineRow is the result of one case. Rates are those of the median run.
@@ -91,12 +93,12 @@ func Pipeline(ctx context.Context, o PipelineOptions, done func(PipelineRow) err
 	}
 	defer unix.Munmap(memory)
 	for _, sas := range o.SAs {
-		g, err := newGateway(sas, suite, memory)
+		g, err := newGateway(sas, suite, o.Crypto, memory)
 		if err != nil {
 			return err
 		}
 		row := PipelineRow{
-			SAs: sas, Active: min(sas, o.Active), Suite: suite.Keyword, Impl: "standard library",
+			SAs: sas, Active: min(sas, o.Active), Suite: suite.Keyword, Impl: implementation(suite, o.Crypto),
 			Pages: pages, Frames: o.Frames, Machine: machine, NotMeasured: PipelineNotMeasured,
 		}
 		err = g.sweep(ctx, o, suite, row, done)
@@ -105,6 +107,14 @@ func Pipeline(ctx context.Context, o PipelineOptions, done func(PipelineRow) err
 		}
 	}
 	return nil
+}
+
+// implementation names whose cryptography a suite is.
+func implementation(suite esp.Suite, c *esp.Crypto) string {
+	if strings.Contains(suite.Keyword, "gcm16") {
+		return c.String()
+	}
+	return esp.StandardLibrary
 }
 
 // sweep runs every direction and size on one gateway.

@@ -28,7 +28,7 @@ func TestMixSpreadsItsShares(t *testing.T) {
 func TestCheckNoticesOneBit(t *testing.T) {
 	suite, _ := esp.Find("aes128gcm16")
 	memory := make([]byte, 4*256*frameLen)
-	g, err := newGateway(2, suite, memory)
+	g, err := newGateway(2, suite, nil, memory)
 	if err != nil {
 		t.Fatal(err)
 	}

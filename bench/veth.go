@@ -22,6 +22,7 @@ type VethOptions struct {
 	Trial      time.Duration // at each rate
 	CPU        int           // of the worker; the generator takes the next one
 	Commit     string
+	Crypto     *esp.Crypto // of the gateway; generator and sink have the same
 }
 
 // VethRow is the result for one size and direction.
@@ -29,6 +30,7 @@ type VethRow struct {
 	Direction string `json:"direction"`
 	Size      Size   `json:"size"`
 	Suite     string `json:"suite"`
+	Impl      string `json:"impl"` // of the crypto
 
 	NDR     float64   `json:"ndr_mpps"` // the highest rate at which nothing was lost
 	PDR     float64   `json:"pdr_mpps"` // the highest rate at which at most 0.5 % was lost
@@ -88,7 +90,7 @@ func Veth(ctx context.Context, o VethOptions, done func(VethRow) error) (err err
 	for _, direction := range o.Directions {
 		for _, size := range o.Sizes {
 			row := VethRow{
-				Direction: direction.String(), Size: size, Suite: suite.Keyword, Trial: o.Trial.Seconds(),
+				Direction: direction.String(), Size: size, Suite: suite.Keyword, Impl: implementation(suite, o.Crypto), Trial: o.Trial.Seconds(),
 				Machine: machine, NotMeasured: VethNotMeasured,
 			}
 			if err := row.search(ctx, o, direction, suite); err != nil {
@@ -104,16 +106,17 @@ func Veth(ctx context.Context, o VethOptions, done func(VethRow) error) (err err
 
 // search runs everything for one row on wires of its own.
 func (r *VethRow) search(ctx context.Context, o VethOptions, direction sadb.Direction, suite esp.Suite) (err error) {
-	w, err := newWires(suite, o.CPU)
+	w, err := newWires(suite, o.Crypto, o.CPU)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	r.Mode = strings.Join(w.ports.Modes, "; ")
-	g, err := newGenerator(w, direction, r.Size, suite)
+	g, err := newGenerator(w, direction, r.Size, suite, o.Crypto)
 	if err != nil {
 		return err
 	}
+	defer g.wipe()
 	if _, err := g.run(20_000, o.Trial/4); err != nil { // warms up
 		return err
 	}

@@ -42,7 +42,7 @@ type farEnd struct {
 }
 
 // newWires builds all of it and starts the worker on a CPU.
-func newWires(suite esp.Suite, cpu int) (_ *wires, err error) {
+func newWires(suite esp.Suite, crypto *esp.Crypto, cpu int) (_ *wires, err error) {
 	w := &wires{stop: func() error { return nil }}
 	if w.lab, err = netlab.New("bench"); err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func newWires(suite esp.Suite, cpu int) (_ *wires, err error) {
 			return nil, err
 		}
 	}
-	return w, w.run(suite, cpu)
+	return w, w.run(suite, crypto, cpu)
 }
 
 // openGateway opens the ports, in the gateway's namespace.
@@ -100,13 +100,13 @@ func (w *wires) openGateway() (err error) {
 }
 
 // run installs one tunnel and starts the worker.
-func (w *wires) run(suite esp.Suite, cpu int) (err error) {
+func (w *wires) run(suite esp.Suite, crypto *esp.Crypto, cpu int) (err error) {
 	table := fixedRoutes{routes()}
 	db := datapath.NewDB()
 	if w.group, err = datapath.NewGroup(w.ports.Queues(), db, table, nowhere{}); err != nil {
 		return err
 	}
-	w.server = &datapath.Server{DB: db, Group: w.group, Steering: w.steer, Host: nowhere{}, Routes: table}
+	w.server = &datapath.Server{DB: db, Group: w.group, Steering: w.steer, Host: nowhere{}, Routes: table, Crypto: crypto}
 	if err = errors.Join(w.server.PolicyAdd(policy(0)), w.server.Add(sa(0, sadb.Inbound, suite)), w.server.Add(sa(0, sadb.Outbound, suite))); err != nil {
 		return err
 	}

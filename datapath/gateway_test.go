@@ -217,8 +217,14 @@ func newGateway(t testing.TB, o options) *gateway {
 	group, err := datapath.NewGroup(ports, db, g.table, slow)
 	must(t, err)
 	t.Cleanup(group.Close)
-	g.Server = &datapath.Server{DB: db, Group: group, Steering: g.steer, Host: g.host, Routes: g.table,
+	crypto, err := esp.NewCrypto("auto")
+	must(t, err)
+	g.Server = &datapath.Server{DB: db, Group: group, Steering: g.steer, Host: g.host, Routes: g.table, Crypto: crypto,
 		Counters: func(func(keysock.Counters) error) error { return nil }}
+	t.Cleanup(func() { // also finds a key that outlived its SA
+		g.Wipe()
+		must(t, crypto.Close())
+	})
 	return g
 }
 

@@ -52,16 +52,16 @@ type record struct {
 	learned     int64 // outbound: when ICMP told of the path's MTU, 0 never
 }
 
-func newInboundSA(sa sadb.SA) (*inboundSA, error) {
-	in, err := esp.NewInbound(&sa)
+func newInboundSA(sa sadb.SA, c *esp.Crypto) (*inboundSA, error) {
+	in, err := c.NewInbound(&sa)
 	if err != nil {
 		return nil, err
 	}
 	return &inboundSA{in, newBounds(&sa), sa.LocalTS, sa.RemoteTS, netip.AddrPort{}, newRecord(sa)}, nil
 }
 
-func newOutboundSA(sa sadb.SA, partner *inboundSA) (*outboundSA, error) {
-	out, err := esp.NewOutbound(&sa)
+func newOutboundSA(sa sadb.SA, partner *inboundSA, c *esp.Crypto) (*outboundSA, error) {
+	out, err := c.NewOutbound(&sa)
 	if err != nil {
 		return nil, err
 	}

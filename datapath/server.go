@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"spindle/datapath/esp"
 	"spindle/datapath/tun"
 	"spindle/sadb"
 	"spindle/sadb/keysock"
@@ -36,6 +37,7 @@ type Server struct {
 	Steering Steering
 	Host     HostRoutes
 	Routes   Routes
+	Crypto   *esp.Crypto                                   // nil for the standard library
 	Counters func(emit func(keysock.Counters) error) error // of everything but the group
 	SendIKE  func(local, remote netip.AddrPort, message []byte) error
 
@@ -92,7 +94,7 @@ func (s *Server) addInbound(sa sadb.SA) error {
 	if sa.Pair != sa.SPI {
 		return fmt.Errorf("sa %v: its pair %v is another inbound SA", sa.SPI, sa.Pair)
 	}
-	in, err := newInboundSA(sa)
+	in, err := newInboundSA(sa, s.Crypto)
 	if err != nil {
 		return err
 	}
@@ -112,7 +114,7 @@ func (s *Server) addOutbound(sa sadb.SA) error {
 	if sa.Pair.Worker() >= len(s.Group.Workers) {
 		return fmt.Errorf("sa %v: its pair %v names no worker of this data path (%d workers)", sa.SPI, sa.Pair, len(s.Group.Workers))
 	}
-	out, err := newOutboundSA(sa, s.in[sa.Pair.Slot()])
+	out, err := newOutboundSA(sa, s.in[sa.Pair.Slot()], s.Crypto)
 	if err != nil {
 		return err
 	}
@@ -213,6 +215,18 @@ func (s *Server) Flush() error {
 		errs = append(errs, s.unsteer(p))
 	}
 	return errors.Join(append(errs, s.publish(), s.setRoutes())...)
+}
+
+// Wipe overwrites all keys. The workers must have stopped.
+func (s *Server) Wipe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, in := range s.in {
+		in.Wipe()
+	}
+	for _, out := range s.out {
+		out.Wipe()
+	}
 }
 
 // Dump emits every SA of the data path.

@@ -29,7 +29,7 @@ var rules = []rule{
 	{"datapath/fib", nil, "the mirror of the kernel's routes must be usable, and testable, alone"},
 	{"datapath/tun", nil, "a device, not a policy"},
 	{"datapath/esp/gcm", nil, "a cipher knows keys and bytes, not SAs"},
-	{"datapath/esp", []string{"datapath/packet", "sadb"}, "ESP needs an SA and a packet, and no ring, socket or clock"},
+	{"datapath/esp", []string{"datapath/esp/gcm", "datapath/packet", "sadb"}, "ESP needs an SA and a packet, and no ring, socket or clock"},
 	{"datapath", []string{"bpf", "datapath/", "sadb", "sadb/keysock"}, "the data path never sees IKE: sadb is the only shared language"},
 	{"sadb/keysock", []string{"sadb"}, "the messages speak of SAs and of nothing else"},
 	{"sadb", nil, "the shared language must not depend on its speakers"},

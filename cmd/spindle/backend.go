@@ -257,7 +257,7 @@ func (b *backend) Workers(ctx context.Context) (list []api.Worker, err error) {
 }
 
 func (b *backend) workerRow(n int, c keysock.Counters) api.Worker {
-	row := api.Worker{Worker: n, CPU: -1, Crypto: "standard library", Verdicts: map[string]uint64{}}
+	row := api.Worker{Worker: n, CPU: -1, Crypto: b.hello.Crypto, Verdicts: map[string]uint64{}}
 	for _, mode := range strings.Split(b.hello.XDP, "\n") {
 		row.Ports = append(row.Ports, mode)
 	}

@@ -45,7 +45,8 @@ func benchPipelineCommand() *cobra.Command {
 routes, building the frame to send) between two ports made of memory, and reports
 what a packet costs: the median, least and most of 11 runs. Sizes are those of the
 Ethernet frame before encapsulation. Each run opens or compares packets that came
-out, and fails unless the worker's counters account for every packet.`,
+out, and fails unless the worker's counters account for every packet.
+SPINDLE_CRYPTO=std|vaes|auto in the environment chooses whose AES-GCM runs.`,
 		Example: `  spindle bench pipeline
   spindle bench pipeline --direction out --size 64 --sas 1 --suite aes256gcm16 --seconds 3 -o json`,
 		Args: noArguments,
@@ -107,6 +108,9 @@ func pipelineOptions(c *cobra.Command) (o bench.PipelineOptions, err error) {
 	o.SAs, _ = f.GetIntSlice("sas")
 	o.CPU, _ = f.GetInt("cpu")
 	o.Frames, _ = f.GetInt("frames")
+	if o.Crypto, err = chooseCrypto(); err != nil {
+		return o, err
+	}
 	if o.Directions, err = directions(c); err != nil {
 		return o, err
 	}

@@ -87,6 +87,9 @@ func compareOptions(c *cobra.Command) (o bench.CompareOptions, err error) {
 	if o.Time, err = seconds64(c, 0.1, 60); err != nil {
 		return o, err
 	}
+	if o.Crypto, err = chooseCrypto(); err != nil {
+		return o, err
+	}
 	what, _ := f.GetString("what")
 	if what != "" && what != "pipeline" && what != "veth" {
 		return o, usagef("--what %q: write pipeline or veth", what)
@@ -114,7 +117,7 @@ func startBothGateways(ctx context.Context, lab *netlab.Gateways) error {
 
 func sayComparison(out io.Writer, c *bench.Comparison) {
 	sayMachine(out, &c.Machine)
-	fmt.Fprintf(out, "%s, medians of %d runs by turns; above 1 Spindle is ahead\n\n", c.Suite, c.Repeats)
+	fmt.Fprintf(out, "%s (Spindle: %s), medians of %d runs by turns; above 1 Spindle is ahead\n\n", c.Suite, c.Impl, c.Repeats)
 	fmt.Fprintf(out, "%-9s %-29s %-5s %-3s %-23s %-7s %9s %9s %6s\n", "BENCH", "PEER", "PAGES", "DIR", "CASE", "UNIT", "SPINDLE", "PEER", "RATIO")
 	for _, r := range c.Ratios {
 		fmt.Fprintf(out, "%-9s %-29s %-5s %-3s %-23s %-7s %9.3f %9.3f %6.2f\n",

@@ -95,6 +95,9 @@ func runBenchVeth(c *cobra.Command, _ []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("bench veth needs root: it makes network namespaces and attaches XDP programs in them")
 	}
+	if o.Crypto, err = chooseCrypto(); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(c.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	rows := []bench.VethRow{}
@@ -108,7 +111,7 @@ func runBenchVeth(c *cobra.Command, _ []string) error {
 	}
 	if len(rows) > 0 {
 		sayMachine(out, &rows[0].Machine)
-		fmt.Fprintf(out, "%s, %s, trials of %.2g s\n\n", rows[0].Suite, rows[0].Mode, rows[0].Trial)
+		fmt.Fprintf(out, "%s (%s), %s, trials of %.2g s\n\n", rows[0].Suite, rows[0].Impl, rows[0].Mode, rows[0].Trial)
 	}
 	if err := printTable(out, "no sizes", vethColumns, rows); err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/klauspost/cpuid/v2"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
@@ -20,6 +19,7 @@ import (
 	"spindle/cmd/internal/config"
 	"spindle/cmd/internal/supervise"
 	"spindle/datapath"
+	"spindle/datapath/esp"
 	"spindle/datapath/fib"
 	"spindle/datapath/tun"
 	"spindle/sadb/keysock"
@@ -122,6 +122,7 @@ type dataPath struct {
 	group   *datapath.Group
 	kernel  *datapath.Kernel
 	server  *datapath.Server
+	crypto  *esp.Crypto
 	links   []datapath.Link
 
 	control atomic.Pointer[keysock.Conn] // whoever is the control process now
@@ -136,6 +137,9 @@ func openDataPath(log *slog.Logger, settings config.Datapath) (_ *dataPath, err 
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	if d.crypto, err = chooseCrypto(); err != nil {
+		return nil, err
+	}
 	links, err := datapath.FindLinks(settings.Outside, settings.Inside)
 	if err != nil {
 		return nil, err
@@ -195,9 +199,9 @@ func (d *dataPath) openPorts(links []datapath.Link) (err error) {
 	if d.group, err = datapath.NewGroup(d.ports.Queues(), db, d.routes, d.kernel); err != nil {
 		return err
 	}
-	d.closers = append(d.closers, func() error { d.group.Close(); return nil })
+	d.closers = append(d.closers, d.crypto.Close, func() error { d.group.Close(); d.server.Wipe(); return nil })
 	d.server = &datapath.Server{
-		DB: db, Group: d.group, Steering: guarded, Host: d.host, Routes: d.routes,
+		DB: db, Group: d.group, Steering: guarded, Host: d.host, Routes: d.routes, Crypto: d.crypto,
 		Counters: d.otherCounters, SendIKE: d.sockets.SendIKE, SendKeepalive: d.sockets.SendKeepalive,
 	}
 	return nil
@@ -338,7 +342,7 @@ func (d *dataPath) report(ctx context.Context) error {
 
 // serve talks to one control process until it is gone.
 func (d *dataPath) serve(c *keysock.Conn) {
-	hello := keysock.Hello{Workers: len(d.group.Workers), Crypto: cryptoFeatures(), XDP: strings.Join(d.ports.Modes, "\n"), Policies: d.server.Policies()}
+	hello := keysock.Hello{Workers: len(d.group.Workers), Crypto: d.crypto.String(), XDP: strings.Join(d.ports.Modes, "\n"), Policies: d.server.Policies()}
 	if err := errors.Join(c.Send(0, hello), c.Send(0, keysock.Addresses{List: d.addresses()})); err != nil {
 		c.Close()
 		return
@@ -377,34 +381,16 @@ func (d *dataPath) otherCounters(emit func(keysock.Counters) error) error {
 	return nil
 }
 
-// cryptoFeatures names what the CPU has for AES-GCM, best first.
-func cryptoFeatures() string {
-	var has []string
-	for _, f := range []struct {
-		name string
-		ids  []cpuid.FeatureID
-	}{
-		{"vaes-avx512", []cpuid.FeatureID{cpuid.VAES, cpuid.VPCLMULQDQ, cpuid.AVX512F, cpuid.AVX512VL, cpuid.AVX512BW}},
-		{"vaes-avx2", []cpuid.FeatureID{cpuid.VAES, cpuid.VPCLMULQDQ, cpuid.AVX2}},
-		{"aes-ni", []cpuid.FeatureID{cpuid.AESNI, cpuid.CLMUL}},
-		{"armv8-aes", []cpuid.FeatureID{cpuid.AESARM, cpuid.PMULL}},
-	} {
-		if cpuid.CPU.Supports(f.ids...) {
-			has = append(has, f.name)
-		}
-	}
-	return strings.Join(has, " ")
-}
-
 // announce says at start what there is to work with.
 func (d *dataPath) announce() {
 	for _, mode := range d.ports.Modes {
 		d.log.Info("port", "mode", mode)
 	}
+	sayFaulty(d.log, d.crypto)
 	features := cryptoFeatures()
 	if features == "" {
 		d.log.Warn("this CPU has no AES instructions: AES-GCM runs in software, many times slower")
 		features = "none"
 	}
-	d.log.Info("data path", "workers", len(d.group.Workers), "cpu_crypto", features, "aes_gcm", "standard library")
+	d.log.Info("data path", "workers", len(d.group.Workers), "cpu_crypto", features, "aes_gcm", d.crypto)
 }

@@ -8,7 +8,7 @@ import (
 	"spindle/sadb"
 )
 
-var benchSuites = []string{"aes128gcm16", "aes256gcm16", "chacha20poly1305", "aes256-sha256", "aes256ctr-sha256", "aes128gcm8"}
+var benchSuites = []string{"aes128gcm16", "aes128gcm16 std", "aes256gcm16", "chacha20poly1305", "aes256-sha256", "aes256ctr-sha256", "aes128gcm8"}
 
 func BenchmarkSeal(b *testing.B) {
 	for _, suite := range benchSuites {

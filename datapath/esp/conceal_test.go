@@ -10,7 +10,7 @@ import (
 )
 
 func TestTFCPaddingHidesLengths(t *testing.T) {
-	for _, s := range esp.Suites() {
+	for _, s := range suites() {
 		p := newPair(t, s.Keyword, func(sa *sadb.SA) { sa.TFC = 600 })
 		lengths := map[int]bool{}
 		for _, n := range []int{48, 61, 300, 599, 600} {
@@ -38,7 +38,7 @@ func TestTFCPaddingHidesLengths(t *testing.T) {
 }
 
 func TestTFCPaddingStaysWithinRoomAndPath(t *testing.T) {
-	for _, s := range esp.Suites() {
+	for _, s := range suites() {
 		p := newPair(t, s.Keyword, func(sa *sadb.SA) { sa.TFC = 60000 })
 		clear := inner(false, 100, 0)
 		for room := p.out.Sealed(clear); room < 400; room++ {

@@ -25,23 +25,25 @@ func (o *Outbound) SetSequence(seq uint64) { o.sequence = seq }
 
 // Unprotect runs a suite alone, for vectors whose plaintext is no IP packet or
 // whose SPI is reserved.
-func Unprotect(sa *sadb.SA, packet []byte, seq uint64) ([]byte, bool) {
+func (c *Crypto) Unprotect(sa *sadb.SA, packet []byte, seq uint64) ([]byte, bool) {
 	s, _ := Find(sa.Suite)
-	p, err := s.protector(sa)
+	p, err := s.protector(sa, c)
 	if err != nil {
 		return nil, false
 	}
+	defer p.wipe()
 	dst := make([]byte, len(packet)-HeaderLen-s.IVLen-s.ICVLen, len(packet))
 	return dst, p.open(dst, packet, seq)
 }
 
 // Protect seals a plaintext with its trailer under a sequence number.
-func Protect(sa *sadb.SA, plain []byte, seq uint64) ([]byte, error) {
+func (c *Crypto) Protect(sa *sadb.SA, plain []byte, seq uint64) ([]byte, error) {
 	s, _ := Find(sa.Suite)
-	p, err := s.protector(sa)
+	p, err := s.protector(sa, c)
 	if err != nil {
 		return nil, err
 	}
+	defer p.wipe()
 	esp := make([]byte, HeaderLen+s.IVLen+len(plain)+s.ICVLen)
 	binary.BigEndian.PutUint32(esp, uint32(sa.SPI))
 	binary.BigEndian.PutUint32(esp[4:], uint32(seq))

@@ -6,13 +6,17 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"spindle/datapath/esp/gcm"
 	"spindle/sadb"
 )
 
 // newGCM is where AES-GCM (RFC 4106) gets its implementation.
-func newGCM(s *Suite, sa *sadb.SA) (protector, error) {
+func newGCM(s *Suite, sa *sadb.SA, c *Crypto) (protector, error) {
 	key := sa.Key[:s.encryption]
-	if s.ICVLen < leastTag {
+	switch {
+	case s.ICVLen == gcm.TagSize && c.String() == VAES:
+		return newKernel(s, sa, c.keys)
+	case s.ICVLen < leastTag:
 		return newShort(key, s, sa)
 	}
 	block, err := aes.NewCipher(key)

@@ -25,7 +25,7 @@ type Inbound struct {
 }
 
 // NewInbound prepares an SA. It keeps neither sa nor its key.
-func NewInbound(sa *sadb.SA) (*Inbound, error) {
+func (c *Crypto) NewInbound(sa *sadb.SA) (*Inbound, error) {
 	s, err := suiteFor(sa, sadb.Inbound)
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func NewInbound(sa *sadb.SA) (*Inbound, error) {
 	if in.window, err = newWindow(sa.ReplayWindow, sa.ESN); err != nil {
 		return nil, err
 	}
-	if in.protector, err = s.protector(sa); err != nil {
+	if in.protector, err = s.protector(sa, c); err != nil {
 		return nil, err
 	}
 	return in, nil

@@ -17,6 +17,7 @@ type Outbound struct {
 
 	suite     Suite
 	protector protector // nil once wiped
+	direct    *kernel   // the protector, if it is one
 	spi       uint32
 	sequence  uint64 // last one used
 	last      uint64 // last one that may be used
@@ -28,7 +29,7 @@ type Outbound struct {
 }
 
 // NewOutbound prepares an SA. It keeps neither sa nor its key.
-func NewOutbound(sa *sadb.SA) (*Outbound, error) {
+func (c *Crypto) NewOutbound(sa *sadb.SA) (*Outbound, error) {
 	s, err := suiteFor(sa, sadb.Outbound)
 	if err != nil {
 		return nil, err
@@ -50,10 +51,12 @@ func NewOutbound(sa *sadb.SA) (*Outbound, error) {
 	if o.style, err = newStyle(sa); err != nil {
 		return nil, err
 	}
-	if o.protector, err = s.protector(sa); err != nil {
+	if o.protector, err = s.protector(sa, c); err != nil {
 		return nil, err
 	}
+	o.direct, _ = o.protector.(*kernel)
 	if err := o.Rebind(sa.Local, sa.Remote, sa.Encap); err != nil {
+		o.Wipe()
 		return nil, fmt.Errorf("sa %v: %w", sa.SPI, err)
 	}
 	o.SetPathMTU(int(sa.PathMTU))
@@ -226,8 +229,12 @@ func (o *Outbound) cover(t *outer, b, inner []byte) {
 //	|                  ICV (8 to 32 bytes)                          |
 //	+---------------------------------------------------------------+
 func (o *Outbound) protect(esp, payload []byte, l *layout) {
-	binary.BigEndian.PutUint32(esp, o.spi)
-	binary.BigEndian.PutUint32(esp[4:], uint32(o.sequence))
+	binary.BigEndian.PutUint64(esp, uint64(o.spi)<<32|uint64(uint32(o.sequence)))
+	if o.direct != nil && l.fill == 0 {
+		trailer, n := l.trailer()
+		o.direct.sealFrom(esp, payload, trailer, n, o.sequence)
+		return
+	}
 	body := esp[HeaderLen+o.suite.IVLen:]
 	trailer := body[copy(body, payload):]
 	if l.fill > 0 {
@@ -240,6 +247,13 @@ func (o *Outbound) protect(esp, payload []byte, l *layout) {
 	trailer[l.pad] = byte(l.pad)
 	trailer[l.pad+1] = l.next
 	o.protector.seal(esp, o.sequence)
+}
+
+// trailer is what protect writes behind a payload, for a padding of less than
+// four bytes, lowest byte first, and its length.
+func (l *layout) trailer() (bytes uint64, n int) {
+	at := 8 * l.pad
+	return 0x030201&(1<<at-1) | uint64(l.pad)<<at | uint64(l.next)<<(at+8), l.pad + trailerLen
 }
 
 // nextHeader names an inner packet: IPv4 or IPv6 in a tunnel (RFC 4303 §2.6).
@@ -258,7 +272,7 @@ func (o *Outbound) Publish() { o.publish(o.sequence) }
 func (o *Outbound) Wipe() {
 	if o.protector != nil {
 		o.protector.wipe()
-		o.protector = nil
+		o.protector, o.direct = nil, nil
 	}
 }
 

@@ -139,7 +139,7 @@ func defragmented(t *testing.T, fragments [][]byte) []byte {
 // N2: fragments made before encryption are packets of their own to the receiver,
 // whose gateway reassembles nothing.
 func TestN2FragmentsBeforeEncryption(t *testing.T) {
-	for _, s := range esp.Suites() {
+	for _, s := range suites() {
 		for _, mtu := range []int{576, 1280, 1400, 1500} {
 			p := newPair(t, s.Keyword)
 			clear := inner(false, 3000, 0)

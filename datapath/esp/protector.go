@@ -19,10 +19,10 @@ type protector interface {
 	wipe()
 }
 
-func (s *Suite) protector(sa *sadb.SA) (protector, error) {
+func (s *Suite) protector(sa *sadb.SA, c *Crypto) (protector, error) {
 	switch s.kind {
 	case aesGCM:
-		return newGCM(s, sa)
+		return newGCM(s, sa, c)
 	case chacha:
 		return newChaCha(sa)
 	case aesGMAC:

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"testing"
 
-	"spindle/datapath/esp"
 	"spindle/datapath/packet"
 	"spindle/sadb"
 )
@@ -86,7 +85,7 @@ func (p *pair) openWhole(t testing.TB, sealed []byte) ([]byte, packet.Verdict) {
 }
 
 func TestTransportModeKeepsEveryHeader(t *testing.T) {
-	for _, s := range esp.Suites() {
+	for _, s := range suites() {
 		for i, c := range headers {
 			for _, encap := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/%s/encap=%v", s.Keyword, c.name, encap), func(t *testing.T) {
@@ -214,7 +213,7 @@ func withBody(ip, body []byte) []byte {
 }
 
 func TestInnerMTUIsExactInTransportMode(t *testing.T) {
-	for _, s := range esp.Suites() {
+	for _, s := range suites() {
 		for shape := range 4 {
 			v6 := shape&1 != 0
 			p := newPair(t, s.Keyword, transport(v6, shape&2 != 0))
@@ -234,7 +233,7 @@ func TestInnerMTUIsExactInTransportMode(t *testing.T) {
 }
 
 func TestTransportModeAllocatesNothing(t *testing.T) {
-	for _, s := range esp.Suites() {
+	for _, s := range suites() {
 		for i, c := range headers {
 			p := newPair(t, s.Keyword, transport(c.v6, true))
 			clear, sealed, dst := between(i, 300), make([]byte, 600), make([]byte, 600)

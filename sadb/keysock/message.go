@@ -68,7 +68,7 @@ type (
 	// which may just have been started anew.
 	Hello struct {
 		Workers int
-		Crypto  string // what the CPU offers: "vaes avx512 aes-ni", or "none"
+		Crypto  string // whose AES-GCM it runs: "vaes-avx512" or "standard library"
 		XDP     string // one line per port: mode obtained
 		// Policies are the SPD entries that stand from an earlier conversation.
 		Policies []sadb.PolicyID

@@ -11,7 +11,7 @@ var ErrUnavailable = errors.New("AES-GCM kernel is unavailable")
 
 // verdict is the answer of Check, found once.
 var verdict = sync.OnceValue(func() error {
-	if err := supported(); err != nil {
+	if err := Supported(); err != nil {
 		return err
 	}
 	return selfTest()

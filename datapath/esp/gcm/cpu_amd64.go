@@ -6,9 +6,9 @@ import (
 	"github.com/klauspost/cpuid/v2"
 )
 
-// supported names what the processor, or the operating system that has to save
+// Supported names what the processor, or the operating system that has to save
 // its registers, does not offer.
-func supported() error {
+func Supported() error {
 	for _, f := range []cpuid.FeatureID{
 		cpuid.AESNI, cpuid.CLMUL, cpuid.VAES, cpuid.VPCLMULQDQ, cpuid.BMI2,
 		cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX512VBMI2,

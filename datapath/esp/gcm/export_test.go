@@ -21,6 +21,3 @@ const (
 func Memory(c *Context) []byte {
 	return unsafe.Slice(c.page.pointer(), unsafe.Sizeof(*c.page))
 }
-
-// Supported is whether the processor has the instructions.
-func Supported() error { return supported() }

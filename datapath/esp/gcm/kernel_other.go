@@ -4,7 +4,8 @@ package gcm
 
 import "fmt"
 
-func supported() error { return fmt.Errorf("%w: not an amd64 processor", ErrUnavailable) }
+// Supported is that there is nothing here.
+func Supported() error { return fmt.Errorf("%w: not an amd64 processor", ErrUnavailable) }
 
 // Nothing below is reached: New asks Available first.
 

@@ -72,6 +72,13 @@ func (p *Pool) give(m *material) {
 	p.used--
 }
 
+// Keys is how many contexts are open.
+func (p *Pool) Keys() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.used
+}
+
 // Close returns the memory to the kernel. With contexts open it refuses and
 // changes nothing.
 func (p *Pool) Close() error {
