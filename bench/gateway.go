@@ -132,6 +132,8 @@ func (nowhere) AddSPI(uint32) error                 { return nil }
 func (nowhere) DeleteSPI(uint32) error              { return nil }
 func (nowhere) AddPrefix(netip.Prefix) error        { return nil }
 func (nowhere) DeletePrefix(netip.Prefix) error     { return nil }
+func (nowhere) AddHome(netip.Prefix) error          { return nil }
+func (nowhere) DeleteHome(netip.Prefix) error       { return nil }
 func (nowhere) SetRoutes([]tun.Route) error         { return nil }
 func (nowhere) SetMTU(int) error                    { return nil }
 func (nowhere) ToHost([]byte) error                 { return errNowhere }

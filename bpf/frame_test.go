@@ -17,6 +17,11 @@ var (
 	inside6   = netip.MustParseAddr("2001:db8:8::8")
 	prefix4   = netip.MustParsePrefix("10.8.8.0/24")
 	prefix6   = netip.MustParsePrefix("2001:db8:8::/48")
+	near4     = netip.MustParseAddr("10.6.6.6")
+	near6     = netip.MustParseAddr("2001:db8:6::6")
+	home4     = netip.MustParsePrefix("10.6.6.0/24")
+	home6     = netip.MustParsePrefix("2001:db8:6::/48")
+	ownHome   = netip.PrefixFrom(local4, 32) // a policy for this host itself
 	knownSPI  = uint32(3<<26 | 77<<8 | 5)
 	staleSPI  = uint32(3<<26 | 77<<8 | 4) // the generation before
 	foreign   = uint32(3<<26 | 78<<8 | 5)
@@ -53,7 +58,15 @@ func ethernet(dst []byte, tags [][]byte, etherType int, payload []byte) []byte {
 	return cat(dst, peerMAC, cat(tags...), be16(etherType), payload)
 }
 
+func or(a, otherwise netip.Addr) netip.Addr {
+	if a.IsValid() {
+		return a
+	}
+	return otherwise
+}
+
 type v4 struct {
+	src     netip.Addr // zero is srcAddr4
 	dst     netip.Addr
 	proto   byte
 	ttl     byte   // 0 is 64
@@ -79,12 +92,13 @@ func ipv4(h v4, payload []byte) []byte {
 		b[8] = 64
 	}
 	b[9] = h.proto
-	copy(b[12:], srcAddr4.AsSlice())
+	copy(b[12:], or(h.src, srcAddr4).AsSlice())
 	copy(b[16:], h.dst.AsSlice())
 	return cat(b, h.options, payload)
 }
 
 type v6 struct {
+	src        netip.Addr // zero is srcAddr6
 	dst        netip.Addr
 	proto      byte // of the upper layer
 	hops       byte // 0 is 64
@@ -119,7 +133,7 @@ func ipv6(h v6, payload []byte) []byte {
 	if b[7] = h.hops; h.hops == 0 {
 		b[7] = 64
 	}
-	copy(b[8:], srcAddr6.AsSlice())
+	copy(b[8:], or(h.src, srcAddr6).AsSlice())
 	copy(b[24:], h.dst.AsSlice())
 	return cat(b, chain, payload)
 }

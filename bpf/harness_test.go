@@ -79,6 +79,9 @@ func fill(t testing.TB, s *bpf.Steer) {
 	check(t, s.AddSPI(knownSPI))
 	check(t, s.AddPrefix(prefix4))
 	check(t, s.AddPrefix(prefix6))
+	for _, p := range []netip.Prefix{home4, home6, ownHome} {
+		check(t, s.AddHome(p))
+	}
 }
 
 // generous budgets never run dry within a test.

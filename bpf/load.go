@@ -62,6 +62,7 @@ type Steer struct {
 	rows     map[int]bool        // port indices ever attached: their counters are read
 	locals   map[netip.Addr]bool
 	prefixes map[netip.Prefix]int // how many hold it
+	homes    map[netip.Prefix]int // the same
 }
 
 // Load loads the program and its empty tables. Nothing is attached.
@@ -72,6 +73,7 @@ func Load(opts Options) (*Steer, error) {
 		rows:     map[int]bool{},
 		locals:   map[netip.Addr]bool{},
 		prefixes: map[netip.Prefix]int{},
+		homes:    map[netip.Prefix]int{},
 	}
 	if err := loadSteerObjects(&s.objects, nil); err != nil {
 		return nil, explainLoad(err)

@@ -16,10 +16,11 @@ type oracle struct {
 	role     bpf.Role
 	locals   []netip.Addr
 	prefixes []netip.Prefix
+	homes    []netip.Prefix
 	spis     []uint32
 }
 
-var referenceTables = oracle{bpf.Outside | bpf.Inside, []netip.Addr{local4, local6}, []netip.Prefix{prefix4, prefix6}, []uint32{knownSPI}}
+var referenceTables = oracle{bpf.Outside | bpf.Inside, []netip.Addr{local4, local6}, []netip.Prefix{prefix4, prefix6}, []netip.Prefix{home4, home6, ownHome}, []uint32{knownSPI}}
 
 func (o oracle) classify(frame []byte) bpf.Reason {
 	if !slices.Equal(frame[:6], ourMAC) {
@@ -57,13 +58,14 @@ func (o oracle) ipv4(b []byte) bpf.Reason {
 	}
 	dst := netip.AddrFrom4([4]byte(b[16:20]))
 	if !slices.Contains(o.locals, dst) {
-		return o.transit(dst, b[8])
+		return o.guard(o.transit(dst, b[8]), netip.AddrFrom4([4]byte(b[12:16])), dst)
 	}
 	if binary.BigEndian.Uint16(b[6:])&0x3fff != 0 {
 		return bpf.PassFragment
 	}
+	src := netip.AddrFrom4([4]byte(b[12:16]))
 	b = b[:min(total, len(b))]
-	return o.upper(b[9], b[min(header, len(b)):])
+	return o.guard(o.upper(b[9], b[min(header, len(b)):]), src, dst)
 }
 
 func (o oracle) ipv6(b []byte) bpf.Reason {
@@ -75,11 +77,11 @@ func (o oracle) ipv6(b []byte) bpf.Reason {
 	}
 	dst := netip.AddrFrom16([16]byte(b[24:40]))
 	if !slices.Contains(o.locals, dst) {
-		return o.transit(dst, b[7])
+		return o.guard(o.transit(dst, b[7]), netip.AddrFrom16([16]byte(b[8:24])), dst)
 	}
 	payload := b[40:]
 	payload = payload[:min(int(binary.BigEndian.Uint16(b[4:])), len(payload))]
-	return o.chain(b[6], payload, 0)
+	return o.guard(o.chain(b[6], payload, 0), netip.AddrFrom16([16]byte(b[8:24])), dst)
 }
 
 func (o oracle) chain(next byte, b []byte, depth int) bpf.Reason {
@@ -155,6 +157,18 @@ func (o oracle) transit(dst netip.Addr, hops byte) bpf.Reason {
 	return bpf.PassNoPrefix
 }
 
+// guard is N4: what would go to the kernel as it came, from far to near.
+func (o oracle) guard(r bpf.Reason, src, dst netip.Addr) bpf.Reason {
+	in := func(list []netip.Prefix, a netip.Addr) bool {
+		return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	goesOn := r == bpf.PassLocal || r == bpf.PassNotInside || r == bpf.PassNoPrefix
+	if goesOn && o.role&bpf.Outside != 0 && in(o.homes, dst) && in(o.prefixes, src) {
+		return bpf.RedirectClear
+	}
+	return r
+}
+
 func TestOracleAgreesOnTheTable(t *testing.T) {
 	for _, b := range branches {
 		if got := referenceTables.classify(b.frame); got != b.want {
@@ -211,11 +225,11 @@ func randomFrame(rng *rand.Rand) []byte {
 	var packet []byte
 	etherType := pick(rng, 0x0800, 0x86dd)
 	if etherType == 0x0800 {
-		dst := pick(rng, local4, local4, local4, inside4, transit4, netip.MustParseAddr("239.1.2.3"))
-		packet = ipv4(v4{dst: dst, proto: proto, ttl: hops, options: make([]byte, 4*rng.IntN(11)), frag: pick(rng, 0, 0, 0, 0x4000, 0x2000, 1)}, payload)
+		dst := pick(rng, local4, local4, local4, inside4, transit4, near4, netip.MustParseAddr("239.1.2.3"))
+		packet = ipv4(v4{src: pick(rng, srcAddr4, inside4), dst: dst, proto: proto, ttl: hops, options: make([]byte, 4*rng.IntN(11)), frag: pick(rng, 0, 0, 0, 0x4000, 0x2000, 1)}, payload)
 	} else {
-		dst := pick(rng, local6, local6, local6, inside6, transit6, netip.MustParseAddr("fe80::1"))
-		packet = ipv6(v6{dst: dst, proto: proto, hops: hops, extensions: randomExtensions(rng)}, payload)
+		dst := pick(rng, local6, local6, local6, inside6, transit6, near6, netip.MustParseAddr("fe80::1"))
+		packet = ipv6(v6{src: pick(rng, srcAddr6, inside6), dst: dst, proto: proto, hops: hops, extensions: randomExtensions(rng)}, payload)
 	}
 	var tags [][]byte
 	for range pick(rng, 0, 0, 0, 1, 2, 3) {

@@ -30,6 +30,7 @@ const (
 	RedirectUnknownSPI
 	RedirectIKE
 	RedirectProtected
+	RedirectClear // unprotected between networks that a policy may protect
 
 	DropKeepalive        // RFC 3948 §2.3
 	DropUnknownSPIBudget // more unknown SPIs than the bucket holds
@@ -44,7 +45,7 @@ var reasonNames = [Reasons]string{
 	"pass_no_port", "pass_other_mac", "pass_truncated", "pass_vlan_depth", "pass_not_ip", "pass_malformed",
 	"pass_fragment", "pass_extension", "pass_local", "pass_not_inside", "pass_link_scope", "pass_ttl", "pass_no_prefix",
 	"pass_esp_no_socket", "pass_ike_no_socket", "pass_protected_no_socket",
-	"redirect_esp", "redirect_unknown_spi", "redirect_ike", "redirect_protected",
+	"redirect_esp", "redirect_unknown_spi", "redirect_ike", "redirect_protected", "redirect_clear",
 	"drop_keepalive", "drop_unknown_spi_budget", "drop_ike_budget", "drop_fail_closed",
 }
 

@@ -28,6 +28,7 @@ enum reason {
 	REASON_REDIRECT_UNKNOWN_SPI,
 	REASON_REDIRECT_IKE,
 	REASON_REDIRECT_PROTECTED,
+	REASON_REDIRECT_CLEAR, // unprotected between networks that a policy may protect
 
 	REASON_DROP_KEEPALIVE,          // RFC 3948 §2.3
 	REASON_DROP_UNKNOWN_SPI_BUDGET, // more unknown SPIs than the bucket holds

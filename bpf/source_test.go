@@ -35,7 +35,7 @@ func TestLimitsMirrorTheProgram(t *testing.T) {
 	check(t, err)
 	want := map[string]uint32{
 		"ports": bpf.MaxPorts, "counters": bpf.MaxPorts + 1, "xsks": bpf.MaxPorts * bpf.MaxQueues,
-		"locals": bpf.MaxLocalAddrs, "prefixes": bpf.MaxPrefixes, "spis": 1 << 18,
+		"locals": bpf.MaxLocalAddrs, "prefixes": bpf.MaxPrefixes, "homes": bpf.MaxPrefixes, "spis": 1 << 18,
 	}
 	for name, n := range want {
 		if limits[name] != n {

@@ -13,9 +13,11 @@
 //   2. IPv4 or IPv6 header: destination, hop limit, where the payload begins.
 //   3. Destination is a local address: fragments, ESP, IKE, ESP in UDP.
 //   4. Otherwise, on inside ports: the destination prefixes of the SPD.
-//   5. Token buckets for IKE and unknown SPIs.
-//   6. The socket of this port and queue, or what is done without one.
-//   7. The reason counter. The reason alone decides the XDP action.
+//   5. On outside ports, what goes on unprotected from a far to a near prefix of
+//      the SPD.
+//   6. Token buckets for IKE and unknown SPIs.
+//   7. The socket of this port and queue, or what is done without one.
+//   8. The reason counter. The reason alone decides the XDP action.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -48,7 +50,7 @@ struct frame {
 };
 
 struct datagram {
-	struct address dst;
+	struct address src, dst;
 	__u8 protocol; // of the header at frame.off
 	__u8 hops;
 	bool fragment;
@@ -125,7 +127,8 @@ static __always_inline enum reason read_ipv4(struct frame *f, struct datagram *d
 	if (ip->version != 4 || header < sizeof(*ip) || length < header)
 		return REASON_PASS_MALFORMED;
 
-	d->dst.family = 4;
+	d->src.family = d->dst.family = 4;
+	__builtin_memcpy(d->src.bytes, &ip->saddr, sizeof(ip->saddr));
 	__builtin_memcpy(d->dst.bytes, &ip->daddr, sizeof(ip->daddr));
 	d->protocol = ip->protocol;
 	d->hops = ip->ttl;
@@ -143,7 +146,8 @@ static __always_inline enum reason read_ipv6(struct frame *f, struct datagram *d
 	if (ip->version != 6)
 		return REASON_PASS_MALFORMED;
 
-	d->dst.family = 6;
+	d->src.family = d->dst.family = 6;
+	__builtin_memcpy(d->src.bytes, &ip->saddr, sizeof(ip->saddr));
 	__builtin_memcpy(d->dst.bytes, &ip->daddr, sizeof(ip->daddr));
 	d->protocol = ip->nexthdr;
 	d->hops = ip->hop_limit;
@@ -254,6 +258,13 @@ static __always_inline bool is_link_scope(const struct address *a)
 	return a->bytes[0] == 0xff || (a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80);
 }
 
+static __always_inline bool within(void *trie, const struct address *a)
+{
+	struct prefix key = {.bits = 32 + (a->family == 4 ? 32 : 128), .address = *a};
+
+	return bpf_map_lookup_elem(trie, &key);
+}
+
 // classify_transit reads nothing behind the IP header, so no option, extension
 // header or fragment lets a packet escape the policy of its destination.
 static __always_inline enum reason classify_transit(const struct datagram *d, const struct port *port)
@@ -265,8 +276,17 @@ static __always_inline enum reason classify_transit(const struct datagram *d, co
 	if (d->hops <= 1)
 		return REASON_PASS_TTL;
 
-	struct prefix key = {.bits = 32 + (d->dst.family == 4 ? 32 : 128), .address = d->dst};
-	return bpf_map_lookup_elem(&prefixes, &key) ? REASON_REDIRECT_PROTECTED : REASON_PASS_NO_PREFIX;
+	return within(&prefixes, &d->dst) ? REASON_REDIRECT_PROTECTED : REASON_PASS_NO_PREFIX;
+}
+
+// is_exposed tells what the kernel would take or forward as it came, though a
+// policy may want such traffic protected (RFC 4301 §5.2). What lies between the two
+// sides of different policies is included: the data path decides.
+static __always_inline bool is_exposed(enum reason reason, const struct datagram *d, const struct port *port)
+{
+	if (reason != REASON_PASS_LOCAL && reason != REASON_PASS_NOT_INSIDE && reason != REASON_PASS_NO_PREFIX)
+		return false;
+	return (port->roles & ROLE_OUTSIDE) && within(&homes, &d->dst) && within(&prefixes, &d->src);
 }
 
 static __always_inline enum reason classify(struct frame *f, const struct port *port)
@@ -287,8 +307,10 @@ static __always_inline enum reason classify(struct frame *f, const struct port *
 		return reason;
 
 	if (bpf_map_lookup_elem(&locals, &d.dst))
-		return classify_local(f, &d);
-	return classify_transit(&d, port);
+		reason = classify_local(f, &d);
+	else
+		reason = classify_transit(&d, port);
+	return is_exposed(reason, &d, port) ? REASON_REDIRECT_CLEAR : reason;
 }
 
 // afford takes one token. The state is this CPU's own and XDP runs in its
@@ -320,14 +342,14 @@ static __always_inline enum reason limit(enum reason reason)
 
 static __always_inline bool is_redirect(enum reason reason)
 {
-	return reason >= REASON_REDIRECT_ESP && reason <= REASON_REDIRECT_PROTECTED;
+	return reason >= REASON_REDIRECT_ESP && reason <= REASON_REDIRECT_CLEAR;
 }
 
 static __always_inline enum reason without_socket(enum reason reason)
 {
 	if (reason == REASON_REDIRECT_IKE)
 		return REASON_PASS_IKE_NO_SOCKET;
-	if (reason != REASON_REDIRECT_PROTECTED)
+	if (reason != REASON_REDIRECT_PROTECTED && reason != REASON_REDIRECT_CLEAR)
 		return REASON_PASS_ESP_NO_SOCKET;
 
 	__u32 zero = 0;

@@ -21,7 +21,7 @@ type steerAddress struct {
 
 type steerCounts struct {
 	_       structs.HostLayout
-	Reasons [25]uint64
+	Reasons [26]uint64
 }
 
 type steerPort struct {
@@ -54,6 +54,7 @@ type steerSettings struct {
 const (
 	steerMapCounters = "counters"
 	steerMapDue      = "due"
+	steerMapHomes    = "homes"
 	steerMapLocals   = "locals"
 	steerMapPorts    = "ports"
 	steerMapPrefixes = "prefixes"
@@ -114,6 +115,7 @@ type steerProgramSpecs struct {
 type steerMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Due      *ebpf.MapSpec `ebpf:"due"`
+	Homes    *ebpf.MapSpec `ebpf:"homes"`
 	Locals   *ebpf.MapSpec `ebpf:"locals"`
 	Ports    *ebpf.MapSpec `ebpf:"ports"`
 	Prefixes *ebpf.MapSpec `ebpf:"prefixes"`
@@ -150,6 +152,7 @@ func (o *steerObjects) Close() error {
 type steerMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
 	Due      *ebpf.Map `ebpf:"due"`
+	Homes    *ebpf.Map `ebpf:"homes"`
 	Locals   *ebpf.Map `ebpf:"locals"`
 	Ports    *ebpf.Map `ebpf:"ports"`
 	Prefixes *ebpf.Map `ebpf:"prefixes"`
@@ -162,6 +165,7 @@ func (m *steerMaps) Close() error {
 	return _SteerClose(
 		m.Counters,
 		m.Due,
+		m.Homes,
 		m.Locals,
 		m.Ports,
 		m.Prefixes,

@@ -92,6 +92,14 @@ var branches = []branch{
 	{"no policy v4", eth4(v4{dst: transit4, proto: protoTCP}, make([]byte, 20)), 34, bpf.PassNoPrefix},
 	{"no policy v6", eth6(v6{dst: transit6, proto: protoTCP}, make([]byte, 20)), 54, bpf.PassNoPrefix},
 	{"v4-mapped v6 is not the v4 local address", eth6(v6{dst: netip.AddrFrom16(local4.As16()), proto: protoESP}, esp(knownSPI)), 54, bpf.PassNoPrefix},
+	{"clear between protected networks v4", eth4(v4{src: inside4, dst: near4, proto: protoTCP}, make([]byte, 20)), 34, bpf.RedirectClear},
+	{"clear between protected networks v6", eth6(v6{src: inside6, dst: near6, proto: protoTCP}, make([]byte, 20)), 54, bpf.RedirectClear},
+	{"clear fragment between protected networks", eth4(v4{src: inside4, dst: near4, proto: protoTCP, frag: 0x2001}, nil), 34, bpf.RedirectClear},
+	{"clear to this host from a protected network", eth4(v4{src: inside4, dst: local4, proto: protoTCP}, make([]byte, 20)), 34, bpf.RedirectClear},
+	{"ESP from a protected address", eth4(v4{src: inside4, dst: local4, proto: protoESP}, esp(knownSPI)), 38, bpf.RedirectESP},
+	{"IKE from a protected address", eth4(v4{src: inside4, dst: local4, proto: protoUDP}, udp(500, ike())), 42, bpf.RedirectIKE},
+	{"clear from elsewhere to a protected network", eth4(v4{dst: near4, proto: protoTCP}, nil), 34, bpf.PassNoPrefix},
+	{"clear from a protected network to elsewhere", eth4(v4{src: inside4, dst: transit4, proto: protoTCP}, nil), 34, bpf.PassNoPrefix},
 	{"TTL 2", eth4(v4{dst: inside4, ttl: 2}, nil), 34, bpf.RedirectProtected},
 	{"TTL 1", eth4(v4{dst: inside4, ttl: 1}, nil), 34, bpf.PassTTL},
 	{"hop limit 1", eth6(v6{dst: inside6, hops: 1}, nil), 54, bpf.PassTTL},
@@ -145,15 +153,16 @@ func TestWithoutSocketTheKernelGetsIt(t *testing.T) {
 		bpf.RedirectUnknownSPI: bpf.PassESPNoSocket,
 		bpf.RedirectIKE:        bpf.PassIKENoSocket,
 		bpf.RedirectProtected:  bpf.PassProtectedNoSocket,
+		bpf.RedirectClear:      bpf.PassProtectedNoSocket,
 	}
 	compareAll(t, s, want)
 
 	check(t, s.SetFailClosed(true))
-	want[bpf.RedirectProtected] = bpf.DropFailClosed
+	want[bpf.RedirectProtected], want[bpf.RedirectClear] = bpf.DropFailClosed, bpf.DropFailClosed
 	compareAll(t, s, want)
 
 	check(t, s.SetFailClosed(false))
-	want[bpf.RedirectProtected] = bpf.PassProtectedNoSocket
+	want[bpf.RedirectProtected], want[bpf.RedirectClear] = bpf.PassProtectedNoSocket, bpf.PassProtectedNoSocket
 	compareAll(t, s, want)
 }
 
@@ -199,19 +208,20 @@ func TestRoles(t *testing.T) {
 	clear4 := eth4(v4{dst: inside4, proto: protoTCP}, nil)
 	multicast := eth4(v4{dst: netip.MustParseAddr("224.0.0.5")}, nil)
 	esp4 := eth4(v4{dst: local4, proto: protoESP}, esp(knownSPI))
+	exposed4 := eth4(v4{src: inside4, dst: near4, proto: protoTCP}, nil)
 	for _, c := range []struct {
-		role                  bpf.Role
-		clear, multicast, esp bpf.Reason
+		role                           bpf.Role
+		clear, multicast, esp, exposed bpf.Reason
 	}{
-		{bpf.Outside, bpf.PassNotInside, bpf.PassNotInside, bpf.RedirectESP},
-		{bpf.Inside, bpf.RedirectProtected, bpf.PassLinkScope, bpf.RedirectESP},
-		{bpf.Outside | bpf.Inside, bpf.RedirectProtected, bpf.PassLinkScope, bpf.RedirectESP},
+		{bpf.Outside, bpf.PassNotInside, bpf.PassNotInside, bpf.RedirectESP, bpf.RedirectClear},
+		{bpf.Inside, bpf.RedirectProtected, bpf.PassLinkScope, bpf.RedirectESP, bpf.PassNoPrefix},
+		{bpf.Outside | bpf.Inside, bpf.RedirectProtected, bpf.PassLinkScope, bpf.RedirectESP, bpf.RedirectClear},
 	} {
 		check(t, s.Configure(loopback, bpf.PortConfig{Index: portRow, Role: c.role, MAC: ourMAC}))
 		for _, f := range []struct {
 			frame []byte
 			want  bpf.Reason
-		}{{clear4, c.clear}, {multicast, c.multicast}, {esp4, c.esp}} {
+		}{{clear4, c.clear}, {multicast, c.multicast}, {esp4, c.esp}, {exposed4, c.exposed}} {
 			if _, got := steer(t, s, f.frame); got != f.want {
 				t.Errorf("role %b: got %s, want %s", c.role, got, f.want)
 			}

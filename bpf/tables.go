@@ -112,15 +112,30 @@ func (s *Steer) DeleteSPI(spi uint32) error {
 
 // AddPrefix makes what arrives on inside ports for these destinations go to the
 // sockets. Policies may share a prefix: it stays until each has deleted it.
-func (s *Steer) AddPrefix(p netip.Prefix) error {
+func (s *Steer) AddPrefix(p netip.Prefix) error { return s.hold(s.objects.Prefixes, s.prefixes, p) }
+
+// DeletePrefix takes back one AddPrefix.
+func (s *Steer) DeletePrefix(p netip.Prefix) error {
+	return s.release(s.objects.Prefixes, s.prefixes, p)
+}
+
+// AddHome makes what arrives unprotected on outside ports for these destinations,
+// from a source that AddPrefix named, go to the sockets: the data path knows
+// whether it may. Policies may share a prefix here too.
+func (s *Steer) AddHome(p netip.Prefix) error { return s.hold(s.objects.Homes, s.homes, p) }
+
+// DeleteHome takes back one AddHome.
+func (s *Steer) DeleteHome(p netip.Prefix) error { return s.release(s.objects.Homes, s.homes, p) }
+
+func (s *Steer) hold(trie *ebpf.Map, held map[netip.Prefix]int, p netip.Prefix) error {
 	if !p.IsValid() {
 		return fmt.Errorf("add prefix: %s is not one", p)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p = p.Masked()
-	if s.prefixes[p] == 0 {
-		err := s.objects.Prefixes.Put(prefix(p), uint8(1))
+	if held[p] == 0 {
+		err := trie.Put(prefix(p), uint8(1))
 		if errors.Is(err, unix.ENOSPC) {
 			return fmt.Errorf("add prefix %s: the table is full at %d, aggregate prefixes: %w", p, MaxPrefixes, err)
 		}
@@ -128,25 +143,24 @@ func (s *Steer) AddPrefix(p netip.Prefix) error {
 			return fmt.Errorf("add prefix %s: %w", p, err)
 		}
 	}
-	s.prefixes[p]++
+	held[p]++
 	return nil
 }
 
-// DeletePrefix takes back one AddPrefix.
-func (s *Steer) DeletePrefix(p netip.Prefix) error {
+func (s *Steer) release(trie *ebpf.Map, held map[netip.Prefix]int, p netip.Prefix) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p = p.Masked()
-	switch s.prefixes[p] {
+	switch held[p] {
 	case 0:
 		return fmt.Errorf("delete prefix %s: nobody holds it", p)
 	case 1:
-		if err := s.objects.Prefixes.Delete(prefix(p)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		if err := trie.Delete(prefix(p)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("delete prefix %s: %w", p, err)
 		}
-		delete(s.prefixes, p)
+		delete(held, p)
 	default:
-		s.prefixes[p]--
+		held[p]--
 	}
 	return nil
 }

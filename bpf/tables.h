@@ -91,6 +91,15 @@ struct {
 	__type(value, __u8);
 } prefixes SEC(".maps");
 
+// The near side of the SPD, as prefixes are its far side.
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_PREFIXES);
+	__type(key, struct prefix);
+	__type(value, __u8);
+} homes SEC(".maps");
+
 // Key: port index * MAX_QUEUES + queue.
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);

@@ -121,6 +121,7 @@ func (r *routes) Table() *fib.Table { return r.table.Load() }
 type steering struct {
 	spis     map[uint32]bool
 	prefixes map[netip.Prefix]int
+	homes    map[netip.Prefix]int
 	full     int // refuses more prefixes than that, 0 never
 }
 
@@ -135,12 +136,16 @@ func (s *steering) AddPrefix(p netip.Prefix) error {
 	return nil
 }
 
-func (s *steering) DeletePrefix(p netip.Prefix) error {
-	if s.prefixes[p] == 0 {
+func (s *steering) DeletePrefix(p netip.Prefix) error { return release(s.prefixes, p) }
+func (s *steering) AddHome(p netip.Prefix) error      { s.homes[p]++; return nil }
+func (s *steering) DeleteHome(p netip.Prefix) error   { return release(s.homes, p) }
+
+func release(held map[netip.Prefix]int, p netip.Prefix) error {
+	if held[p] == 0 {
 		return fmt.Errorf("prefix %v is not held", p)
 	}
-	if s.prefixes[p]--; s.prefixes[p] == 0 {
-		delete(s.prefixes, p)
+	if held[p]--; held[p] == 0 {
+		delete(held, p)
 	}
 	return nil
 }
@@ -192,7 +197,7 @@ func newGateway(t testing.TB, o options) *gateway {
 	}
 	g := &gateway{
 		t: t, slow: &slowPath{}, host: &hostRoutes{}, table: &routes{},
-		steer: &steering{spis: map[uint32]bool{}, prefixes: map[netip.Prefix]int{}},
+		steer: &steering{spis: map[uint32]bool{}, prefixes: map[netip.Prefix]int{}, homes: map[netip.Prefix]int{}},
 	}
 	if o.local == nil {
 		o.local = r6Local()

@@ -136,6 +136,29 @@ func (w *Worker) endpoints(ports bool) (local, remote netip.AddrPort) {
 	return netip.AddrPortFrom(h.Dst, h.DstPort), netip.AddrPortFrom(h.Src, h.SrcPort)
 }
 
+// unprotected decides on a clear packet from the untrusted network: what a policy
+// wants protected may not come in without (RFC 4301 §5.2, N4). What no policy wants
+// protected is the kernel's; on a port that faces protected networks too, what a
+// policy knows to go out is on its way to the tunnel.
+func (w *Worker) unprotected(a arrival, ip []byte) packet.Verdict {
+	flow := flowOf(&w.outer)
+	inside := w.ports[a.port].Inside
+	if inside && w.snap.Match(sadb.Outbound, &flow) != nil {
+		return w.outbound(a, ip)
+	}
+	entry := w.snap.Match(sadb.Inbound, &flow)
+	switch {
+	case entry != nil && entry.Policy.Action == sadb.Protect:
+		return packet.DropClear
+	case entry != nil && entry.Policy.Action == sadb.Discard:
+		return packet.DropPolicy
+	case entry == nil && inside:
+		return w.outbound(a, ip)
+	}
+	w.repair(a, ip)
+	return w.toHost(ip)
+}
+
 // openInto is where the next packet of at most n bytes is decrypted: a TX frame
 // of the port that the last one left by, or scratch memory when there is none, or
 // none so large.

@@ -74,25 +74,42 @@ func (s *Server) Policies() []sadb.PolicyID {
 	return slices.Sorted(maps.Keys(s.policies))
 }
 
-// steer has the XDP program bring what goes to the policy's remote side.
+// steer has the XDP program bring what goes to the policy's remote side, and what
+// comes from there in the clear although the policy does not let it pass (N4).
 func (s *Server) steer(p sadb.Policy) error {
-	list := prefixes(p.Remote)
-	for i, prefix := range list {
+	far, near := sides(&p)
+	for i, prefix := range far {
 		if err := s.Steering.AddPrefix(prefix); err != nil {
-			return errors.Join(err, s.takeBack(list[:i]))
+			return errors.Join(err, s.takeBack(far[:i], nil))
+		}
+	}
+	for i, prefix := range near {
+		if err := s.Steering.AddHome(prefix); err != nil {
+			return errors.Join(err, s.takeBack(far, near[:i]))
 		}
 	}
 	return nil
 }
 
-func (s *Server) unsteer(p sadb.Policy) error { return s.takeBack(prefixes(p.Remote)) }
+func (s *Server) unsteer(p sadb.Policy) error { return s.takeBack(sides(&p)) }
 
-func (s *Server) takeBack(list []netip.Prefix) error {
+func (s *Server) takeBack(far, near []netip.Prefix) error {
 	var errs []error
-	for _, prefix := range list {
+	for _, prefix := range far {
 		errs = append(errs, s.Steering.DeletePrefix(prefix))
 	}
+	for _, prefix := range near {
+		errs = append(errs, s.Steering.DeleteHome(prefix))
+	}
 	return errors.Join(errs...)
+}
+
+func sides(p *sadb.Policy) (far, near []netip.Prefix) {
+	far = prefixes(p.Remote)
+	if p.Action != sadb.Bypass {
+		near = prefixes(p.Local)
+	}
+	return far, near
 }
 
 // prefixes covers selectors, each prefix once.

@@ -21,6 +21,8 @@ type Steering interface {
 	DeleteSPI(spi uint32) error
 	AddPrefix(netip.Prefix) error
 	DeletePrefix(netip.Prefix) error
+	AddHome(netip.Prefix) error
+	DeleteHome(netip.Prefix) error
 }
 
 // HostRoutes leads this host's own packets into the tunnel device: tun.Device.

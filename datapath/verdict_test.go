@@ -170,10 +170,39 @@ func TestVerdictsOfOuterPackets(t *testing.T) {
 			f[packet.EthernetLen+packet.IPv4Len+5] = 7
 			return f
 		}},
-		{name: "clear from outside", frame: func(t testing.TB, _ *tunnel) []byte {
-			return fromOutside(clearPacket(t, hostA4, hostB4, 10))
-		}, verdict: packet.DropClear},
 	})
+}
+
+// N4: what should have been protected and is not is dropped; what no policy wants
+// protected is the kernel's.
+func TestVerdictsOfClearPackets(t *testing.T) {
+	came := func(src, dst netip.Addr) func(testing.TB, *tunnel) []byte {
+		return func(t testing.TB, _ *tunnel) []byte { return fromOutside(clearPacket(t, src, dst, 10)) }
+	}
+	ahead := func(a sadb.Action) func(*gateway) {
+		return func(g *gateway) { g.policy(2, a, "10.6.6.6/32", "10.8.8.8/32") }
+	}
+	runAll(t, []scene{
+		{name: "protected", frame: came(hostB4, hostA4), verdict: packet.DropClear},
+		{name: "protected IPv6", frame: came(hostB6, hostA6), verdict: packet.DropClear},
+		{name: "to this host", frame: came(hostB4, addr("10.6.6.1")), verdict: packet.DropClear},
+		{name: "another source", frame: came(addr("10.9.9.9"), hostA4), verdict: packet.ToKernel, check: toKernel(1)},
+		{name: "another destination", frame: came(hostB4, addr("10.7.7.7")), verdict: packet.ToKernel, check: toKernel(1)},
+		{name: "the wrong way round", frame: came(hostA4, hostB4), verdict: packet.ToKernel, check: toKernel(1)},
+		{name: "bypass", prepare: ahead(sadb.Bypass), frame: came(hostB4, hostA4), verdict: packet.ToKernel, check: toKernel(1)},
+		{name: "discard", prepare: ahead(sadb.Discard), frame: came(hostB4, hostA4), verdict: packet.DropPolicy},
+	})
+}
+
+func TestClearPacketsOnOnePort(t *testing.T) {
+	g := newGateway(t, options{ports: onePort()})
+	g.up(newTunnel(t, 0, 1, false, false, nil))
+	g.through(0, 0, fromOutside(clearPacket(t, hostB4, hostA4, 10)))
+	g.through(0, 0, fromOutside(clearPacket(t, hostA4, hostB4, 10)))
+	want := map[packet.Verdict]uint64{packet.DropClear: 1, packet.Forwarded: 1}
+	if diff := cmp.Diff(want, g.verdicts()); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // The last four bytes name an unknown generation of a known slot (V1).

@@ -176,9 +176,7 @@ func (w *Worker) Poll() (int, error) {
 	return total, nil
 }
 
-// arrive takes a packet to the side that it belongs to. What is neither ESP nor
-// IKE on a port that faces only the untrusted network is nothing that XDP steers
-// here, and nothing to be sealed.
+// arrive takes a packet to the side that it belongs to.
 func (w *Worker) arrive(a arrival) packet.Verdict {
 	ip, v := w.parse(a)
 	switch {
@@ -190,8 +188,8 @@ func (w *Worker) arrive(a arrival) packet.Verdict {
 		return w.outbound(a, ip)
 	case a.origin == fromKernel || w.isOuter(a.port):
 		return w.inbound(a, ip)
-	case !w.ports[a.port].Inside:
-		return packet.DropClear
+	case w.ports[a.port].Outside:
+		return w.unprotected(a, ip)
 	}
 	return w.outbound(a, ip)
 }
