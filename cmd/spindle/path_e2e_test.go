@@ -66,3 +66,58 @@ func TestPathNarrowerThanTheLink(t *testing.T) {
 	b.probe(b.B4, 28, mtu)
 	b.noDrops("drop_too_big")
 }
+
+// TestClearPacketsDoNotEnter: R8 is a mere router now and sends in the clear what
+// should be protected: R6 drops and counts all of it (N4), and leaves other traffic
+// alone.
+func TestClearPacketsDoNotEnter(t *testing.T) {
+	b := newBed(t, "clear", netlab.Options{}).spindles(nil)
+	b.up()
+	b.r8.Stop()
+	dropped := func() uint64 {
+		v, err := b.r6.Verdicts(t.Context())
+		check(t, err)
+		return v["drop_clear"]
+	}
+	var sent uint64
+	for _, way := range [][2]string{{b.B4.String(), b.A4.String()}, {b.B6.String(), b.A6.String()}} {
+		out, _ := b.B.Run(t.Context(), "ping", "-c", "5", "-i", "0.02", "-W", "1", "-I", way[0], way[1])
+		if !strings.Contains(out, " 0 received") {
+			t.Errorf("clear packets came through: %s", out)
+		}
+		sent += 5
+		check(t, b.r6.Await(t.Context(), patience, "count clear packets", func() bool { return dropped() == sent }))
+	}
+	b.ping(b.R8, b.R8Addr, b.R6Addr, 3)
+	// R8's address on the inside is in no policy.
+	if out, err := b.R8.Run(t.Context(), "ping", "-c", "3", "-i", "0.02", "-W", "2", "-I", "10.8.8.1", b.A4.String()); err != nil || !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("unprotected traffic: %s: %v", out, err)
+	}
+	if n := dropped(); n != sent {
+		t.Errorf("%d clear packets dropped, %d were sent", n, sent)
+	}
+}
+
+// TestTwoQueues: two workers on ports with two queues. What arrives at the wrong one
+// is handed over, and nothing is lost.
+func TestTwoQueues(t *testing.T) {
+	b := newBed(t, "queues", netlab.Options{Queues: 2}).spindles(nil)
+	b.up()
+	hand := func() (n uint64) {
+		for _, g := range b.gateways() {
+			v, err := g.Verdicts(t.Context())
+			check(t, err)
+			n += v["handed_off"]
+		}
+		return n
+	}
+	// The queue follows from the ports of a flow: some flows take the way round.
+	for i := 0; i < 8 || hand() == 0; i++ {
+		if i == 40 {
+			t.Fatal("no packet changed its worker in 40 flows")
+		}
+		b.carry(4, netlab.BulkOptions{Packets: 1000})
+	}
+	b.carry(6, tenThousand)
+	b.clean()
+}
