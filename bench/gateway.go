@@ -136,6 +136,8 @@ func (nowhere) AddHome(netip.Prefix) error          { return nil }
 func (nowhere) DeleteHome(netip.Prefix) error       { return nil }
 func (nowhere) SetRoutes([]tun.Route) error         { return nil }
 func (nowhere) SetMTU(int) error                    { return nil }
+func (nowhere) AddAddress(netip.Addr) error         { return nil }
+func (nowhere) RemoveAddress(netip.Addr) error      { return nil }
 func (nowhere) ToHost([]byte) error                 { return errNowhere }
 func (nowhere) SendPacket([]byte, netip.Addr) error { return errNowhere }
 func (nowhere) Report(keysock.Message) bool         { return false }

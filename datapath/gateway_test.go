@@ -153,6 +153,7 @@ func release(held map[netip.Prefix]int, p netip.Prefix) error {
 type hostRoutes struct {
 	routes []tun.Route
 	mtu    int
+	addrs  []netip.Addr
 	broken bool
 }
 
@@ -165,6 +166,12 @@ func (h *hostRoutes) SetRoutes(r []tun.Route) error {
 }
 
 func (h *hostRoutes) SetMTU(mtu int) error { h.mtu = mtu; return nil }
+
+func (h *hostRoutes) AddAddress(a netip.Addr) error { h.addrs = append(h.addrs, a); return nil }
+func (h *hostRoutes) RemoveAddress(a netip.Addr) error {
+	h.addrs = slices.DeleteFunc(h.addrs, func(o netip.Addr) bool { return o == a })
+	return nil
+}
 
 // gateway is a data path whose ports are memory.
 type gateway struct {

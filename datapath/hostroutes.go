@@ -10,6 +10,7 @@ import (
 
 	"spindle/datapath/tun"
 	"spindle/sadb"
+	"spindle/sadb/keysock"
 )
 
 // Refresh follows a change of this host's addresses, routes and links.
@@ -50,6 +51,15 @@ func (s *Server) setRoutes() error {
 		}
 	}
 	return s.Host.SetRoutes(slices.Collect(maps.Values(routes)))
+}
+
+// HostAddress puts an inside address that a peer assigned on the tunnel device, or
+// takes it away. Routes from it follow with the kernel's word of the change.
+func (s *Server) HostAddress(m keysock.HostAddress) error {
+	if m.Remove {
+		return s.Host.RemoveAddress(m.Addr)
+	}
+	return s.Host.AddAddress(m.Addr)
 }
 
 // sourceFor is an address of this host that the selectors allow, if there is one.

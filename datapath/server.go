@@ -29,6 +29,8 @@ type Steering interface {
 type HostRoutes interface {
 	SetRoutes([]tun.Route) error
 	SetMTU(int) error
+	AddAddress(netip.Addr) error
+	RemoveAddress(netip.Addr) error
 }
 
 // Server does in the data path what the control process asks for. It is the

@@ -200,6 +200,26 @@ func (b *backend) Peers(ctx context.Context) (list []api.Peer, err error) {
 	return list, err
 }
 
+func (b *backend) Leases(ctx context.Context) (list []api.Lease, err error) {
+	err = b.status(ctx, func(s session.Status) error {
+		for _, l := range s.Leases {
+			list = append(list, api.Lease{Address: l.Address.String(), Conn: l.Conn, Peer: l.Peer, Remote: l.Remote.String(),
+				Ours: l.Ours, DNS: words(l.DNS), Subnets: words(l.Subnets)})
+		}
+		return nil
+	})
+	return list, err
+}
+
+// words prints each thing of a list; no things are [], never null.
+func words[T fmt.Stringer](list []T) []string {
+	all := make([]string, len(list))
+	for i, v := range list {
+		all[i] = v.String()
+	}
+	return all
+}
+
 func (b *backend) Policies(ctx context.Context) (list []api.Policy, err error) {
 	err = b.do(ctx, func() error {
 		for _, p := range b.ledger.policies {

@@ -89,6 +89,16 @@ var counterColumns = []column[api.Counter]{
 	{"VALUE", func(r *api.Counter) string { return whole(r.Value) }},
 }
 
+var leaseColumns = []column[api.Lease]{
+	{"ADDRESS", func(r *api.Lease) string { return r.Address }},
+	{"OF", func(r *api.Lease) string { return map[bool]string{false: "peer", true: "us"}[r.Ours] }},
+	{"CONN", func(r *api.Lease) string { return r.Conn }},
+	{"PEER", func(r *api.Lease) string { return r.Peer }},
+	{"REMOTE", func(r *api.Lease) string { return r.Remote }},
+	{"DNS", func(r *api.Lease) string { return strings.Join(r.DNS, " ") }},
+	{"SUBNETS", func(r *api.Lease) string { return strings.Join(r.Subnets, " ") }},
+}
+
 var eventColumns = []column[api.Event]{
 	{"TIME", func(r *api.Event) string { return r.Time.Local().Format("2006-01-02 15:04:05.000") }},
 	{"LEVEL", func(r *api.Event) string { return r.Level }},

@@ -292,6 +292,9 @@ func (c *control) apply(out session.Output) {
 		} else {
 			c.call(keysock.PolicyAdd{Policy: out.Policy})
 		}
+	case session.Address:
+		c.ledger.address(out)
+		c.call(keysock.HostAddress{Remove: out.Remove, Addr: out.Addr})
 	case session.Keepalive:
 		c.keepalive(keysock.Keepalive{Local: out.Local, Remote: out.Remote, Pairs: out.Pairs, Quiet: out.Quiet})
 	case session.Fetch:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"spindle/ike/session"
@@ -16,6 +17,7 @@ import (
 type ledger struct {
 	in, out  map[sadb.SPI]sadb.SA // by pair
 	policies map[sadb.PolicyID]sadb.Policy
+	hosts    map[netip.Addr]bool  // inside addresses that this host has from its peers
 	orphans  map[sadb.SPI]sadb.SA // inbound SAs of an earlier control process, which still forward
 }
 
@@ -23,6 +25,7 @@ func newLedger() ledger {
 	return ledger{
 		in: map[sadb.SPI]sadb.SA{}, out: map[sadb.SPI]sadb.SA{},
 		policies: map[sadb.PolicyID]sadb.Policy{}, orphans: map[sadb.SPI]sadb.SA{},
+		hosts: map[netip.Addr]bool{},
 	}
 }
 
@@ -58,6 +61,14 @@ func (l *ledger) policy(p session.Policy) {
 		return
 	}
 	l.policies[p.Policy.ID] = p.Policy
+}
+
+func (l *ledger) address(a session.Address) {
+	if a.Remove {
+		delete(l.hosts, a.Addr)
+		return
+	}
+	l.hosts[a.Addr] = true
 }
 
 // Bounds of a jump in outbound sequence numbers. At 10 million packets a second
@@ -102,6 +113,9 @@ func (c *control) dump() ([]keysock.Usage, error) {
 func (c *control) restore() {
 	for _, id := range slices.Sorted(maps.Keys(c.ledger.policies)) {
 		c.call(keysock.PolicyAdd{Policy: c.ledger.policies[id]})
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(c.ledger.hosts), netip.Addr.Compare) {
+		c.call(keysock.HostAddress{Addr: a})
 	}
 	usage, err := c.dump()
 	if err != nil {

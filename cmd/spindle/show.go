@@ -32,6 +32,7 @@ func showCommand() *cobra.Command {
 		showTable(api.Policies, "The policy database, in the order of lookup", "no policies", policyColumns),
 		showTable(api.Workers, "Data path workers, their CPU and ports", "no workers", workerColumns),
 		showTable(api.Counters, "Every counter with its source", "no counters", counterColumns),
+		showTable(api.Leases, "Inside addresses that peers have from us, or we from them", "no leases", leaseColumns),
 		showTable(api.Events, "The last events, oldest first", "no events yet", eventColumns),
 	)
 	return c

@@ -38,6 +38,11 @@ func (m PolicyAdd) append(w *cryptobyte.Builder) { appendPolicy(w, &m.Policy) }
 
 func (m PolicyDelete) append(w *cryptobyte.Builder) { w.AddUint32(uint32(m.ID)) }
 
+func (m HostAddress) append(w *cryptobyte.Builder) {
+	appendBool(w, m.Remove)
+	appendAddr(w, m.Addr)
+}
+
 func (Flush) append(*cryptobyte.Builder) {}
 func (Dump) append(*cryptobyte.Builder)  {}
 func (Stats) append(*cryptobyte.Builder) {}

@@ -37,8 +37,11 @@ func (g *gateway) Update(keysock.Update) error         { return nil }
 func (g *gateway) Delete(keysock.Delete) error         { return errors.New("") }
 func (g *gateway) PolicyAdd(sadb.Policy) error         { return nil }
 func (g *gateway) PolicyDelete(id sadb.PolicyID) error { return fmt.Errorf("no policy %d", id) }
-func (g *gateway) Flush() error                        { g.sas = nil; return nil }
-func (g *gateway) Inject(m keysock.Inject)             { g.injected = append(g.injected, string(m.Data)) }
+func (g *gateway) HostAddress(m keysock.HostAddress) error {
+	return fmt.Errorf("address %v, remove %v", m.Addr, m.Remove)
+}
+func (g *gateway) Flush() error            { g.sas = nil; return nil }
+func (g *gateway) Inject(m keysock.Inject) { g.injected = append(g.injected, string(m.Data)) }
 func (g *gateway) Keepalive(m keysock.Keepalive) {
 	g.injected = append(g.injected, "keepalive to "+m.Remote.String())
 }
@@ -83,6 +86,7 @@ func TestEveryRequestIsAnswered(t *testing.T) {
 		{keysock.Delete{}, "without a reason"},
 		{keysock.PolicyAdd{Policy: sadb.Policy{ID: 3}}, ""},
 		{keysock.PolicyDelete{ID: 4}, "no policy 4"},
+		{keysock.HostAddress{Remove: true, Addr: gw6.Addr()}, "address " + gw6.Addr().String() + ", remove true"},
 		{keysock.Hello{}, "HELLO is not for the data path"},
 	} {
 		err := client.Call(ctx, c.m)

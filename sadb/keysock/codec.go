@@ -94,12 +94,13 @@ const (
 	verbKeepalive
 	verbAddresses
 	verbMoved
+	verbHostAddress
 	verbs // how many there are, plus one
 )
 
 var verbNames = [verbs]string{
 	"no verb", "ADD", "UPDATE", "DELETE", "FLUSH", "POLICY_ADD", "POLICY_DELETE", "DUMP", "STATS", "INJECT",
-	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "SILENCE", "PUNT", "UNKNOWN_SPI", "KEEPALIVE", "ADDRESSES", "MOVED",
+	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "SILENCE", "PUNT", "UNKNOWN_SPI", "KEEPALIVE", "ADDRESSES", "MOVED", "HOST_ADDRESS",
 }
 
 func (v verb) String() string {
@@ -117,6 +118,7 @@ func (PolicyAdd) verb() verb    { return verbPolicyAdd }
 func (PolicyDelete) verb() verb { return verbPolicyDelete }
 func (Dump) verb() verb         { return verbDump }
 func (Stats) verb() verb        { return verbStats }
+func (HostAddress) verb() verb  { return verbHostAddress }
 func (Inject) verb() verb       { return verbInject }
 func (Moved) verb() verb        { return verbMoved }
 func (Keepalive) verb() verb    { return verbKeepalive }
@@ -150,6 +152,8 @@ func parseBody(v verb, r *reader) Message {
 		return Dump{}
 	case verbStats:
 		return Stats{}
+	case verbHostAddress:
+		return HostAddress{r.bool("remove"), r.addr("address")}
 	case verbInject:
 		return Inject{r.addrPort("local"), r.addrPort("remote"), r.bytes("data")}
 	case verbKeepalive:

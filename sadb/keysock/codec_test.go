@@ -141,6 +141,9 @@ var messages = []func(*rapid.T) keysock.Message{
 		}
 	},
 	func(t *rapid.T) keysock.Message {
+		return keysock.HostAddress{Remove: draw(t, rapid.Bool()), Addr: draw(t, rapid.Custom(drawAddr))}
+	},
+	func(t *rapid.T) keysock.Message {
 		return keysock.Addresses{List: draw(t, rapid.SliceOfN(rapid.Custom(drawAddr), 1, 5))}
 	},
 	func(t *rapid.T) keysock.Message {

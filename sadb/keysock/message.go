@@ -41,6 +41,12 @@ type (
 	PolicyAdd struct{ Policy sadb.Policy }
 	// PolicyDelete removes an SPD entry.
 	PolicyDelete struct{ ID sadb.PolicyID }
+	// HostAddress puts an inside address that a peer assigned to us on this host,
+	// or takes it away.
+	HostAddress struct {
+		Remove bool
+		Addr   netip.Addr
+	}
 	// Dump asks for every SA: a Usage each, then the Ack.
 	Dump struct{}
 	// Stats asks for the counters: a Counters each worker and port, then the Ack.

@@ -18,6 +18,7 @@ type Handler interface {
 	Flush() error
 	PolicyAdd(sadb.Policy) error
 	PolicyDelete(sadb.PolicyID) error
+	HostAddress(HostAddress) error
 	// Dump and Stats call emit for each answer and stop at its error.
 	Dump(emit func(Usage) error) error
 	Stats(emit func(Counters) error) error
@@ -78,6 +79,8 @@ func answer(c *Conn, seq uint32, m Message, h Handler) error {
 		return h.PolicyAdd(m.Policy)
 	case PolicyDelete:
 		return h.PolicyDelete(m.ID)
+	case HostAddress:
+		return h.HostAddress(m)
 	case Dump:
 		return h.Dump(func(u Usage) error { return c.Send(seq, u) })
 	case Stats:

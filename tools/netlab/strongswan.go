@@ -40,6 +40,7 @@ type StrongSwanConfig struct {
 	ConnLines  []string // of the connection, e.g. "mobike = no"
 	ChildLines []string // of the child, e.g. "rekey_time = 10s"
 	ExtraLines []string // of the daemon, e.g. "retransmit_tries = 2"
+	Sections   []string // beside the connections, e.g. pools
 	LogLevel   int      // of charon's log, 0 is 1
 }
 
@@ -167,12 +168,16 @@ func (c StrongSwanConfig) connection() string {
 	}
 	fmt.Fprintf(&b, "local {\n%s\n}\nremote {\n%s\n}\n", strings.Join(local, "\n"), strings.Join(remote, "\n"))
 	fmt.Fprintf(&b, "children {\n%s {\n", StrongSwanChild)
-	line("local_ts", join(c.LocalTS))
-	line("remote_ts", join(c.RemoteTS))
+	for key, ts := range map[string][]netip.Prefix{"local_ts": c.LocalTS, "remote_ts": c.RemoteTS} {
+		if len(ts) > 0 { // else it is the address of the host, or a virtual one
+			line(key, join(ts))
+		}
+	}
 	line("esp_proposals", orElse(c.ESP, "aes128gcm16"))
 	line("start_action", orElse(c.Start, "none"))
 	b.WriteString(strings.Join(c.ChildLines, "\n") + "\n")
 	fmt.Fprintf(&b, "}\n}\n}\n}\nsecrets {\nike-1 {\nsecret = %q\n}\n%s\n}\n", c.PSK, strings.Join(c.Secrets, "\n"))
+	b.WriteString(strings.Join(c.Sections, "\n") + "\n")
 	return b.String()
 }
 

@@ -29,6 +29,7 @@ func (*gateway) Connections(context.Context) ([]api.Connection, error) { return 
 func (*gateway) Peers(context.Context) ([]api.Peer, error)             { return nil, nil }
 func (*gateway) Policies(context.Context) ([]api.Policy, error)        { return nil, nil }
 func (*gateway) Counters(context.Context) ([]api.Counter, error)       { return nil, nil }
+func (*gateway) Leases(context.Context) ([]api.Lease, error)           { return nil, nil }
 func (*gateway) Events(context.Context) ([]api.Event, error)           { return nil, nil }
 func (*gateway) Workers(context.Context) ([]api.Worker, error) {
 	return nil, fmt.Errorf("the data path is being restarted: %w", api.ErrUnavailable)

@@ -23,6 +23,7 @@ type Backend interface {
 	Workers(context.Context) ([]Worker, error)
 	Counters(context.Context) ([]Counter, error)
 	Events(context.Context) ([]Event, error)
+	Leases(context.Context) ([]Lease, error)
 
 	// Up and Down return once the work has begun. ErrNotFound refuses a name.
 	Up(context.Context, Target) error
@@ -47,6 +48,7 @@ const (
 	Workers     = "workers"
 	Counters    = "counters"
 	Events      = "events"
+	Leases      = "leases"
 )
 
 // SocketPath is where the API of the gateway with this runtime directory listens.

@@ -117,6 +117,17 @@ type Event struct {
 	Attrs map[string]string `json:"attrs"`
 }
 
+// Lease is one inside address: of a peer from our pool, or ours from a peer.
+type Lease struct {
+	Address string   `json:"address"`
+	Conn    string   `json:"conn"`
+	Peer    string   `json:"peer"` // identity
+	Remote  string   `json:"remote"`
+	Ours    bool     `json:"ours"` // the peer gave it to us
+	DNS     []string `json:"dns"`
+	Subnets []string `json:"subnets"` // behind the gateway that gave the address
+}
+
 // Instant is a time that is null in JSON while it has not come.
 type Instant struct{ time.Time }
 

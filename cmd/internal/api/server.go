@@ -53,6 +53,7 @@ func Handler(b Backend) http.Handler {
 	m.Handle("GET /v1/"+Workers, table(b.Workers))
 	m.Handle("GET /v1/"+Counters, table(b.Counters))
 	m.Handle("GET /v1/"+Events, table(b.Events))
+	m.Handle("GET /v1/"+Leases, table(b.Leases))
 	m.Handle("POST /v1/up", target(b.Up))
 	m.Handle("POST /v1/down", target(b.Down))
 	m.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {

@@ -39,14 +39,15 @@ func (d *decoder) child(n ast.Node) session.Child {
 		ReplayWindow: defaultWindow,
 		Prefragment:  true,
 	}
+	var local, remote bool // the file says what it is
 	before := len(d.problems)
 	d.object(n, "a child",
 		must("name", func(n ast.Node) { c.Name = d.name(n, "child name") }),
-		must("local", func(n ast.Node) { c.Local = d.selectors(n, "child local") }),
-		must("remote", func(n ast.Node) { c.Remote = d.selectors(n, "child remote") }),
+		may("local", func(n ast.Node) { local = true; c.Local = d.selectors(n, "child local") }),
+		may("remote", func(n ast.Node) { remote = true; c.Remote = d.selectors(n, "child remote") }),
 		may("esp", proposals(d, &c.ESP, "esp", d.weak.ParseESP)),
 		may("mode", chooseInto(d, &c.Mode, "mode",
-			choice[sadb.Mode]{"tunnel", sadb.Tunnel, false}, choice[sadb.Mode]{"transport", sadb.Transport, true})),
+			choice[sadb.Mode]{"tunnel", sadb.Tunnel, false}, choice[sadb.Mode]{"transport", sadb.Transport, false})),
 		may("idle", d.duration(&c.Idle, "idle", 0, forever)),
 		may("lifetime", func(n ast.Node) { d.lifetime(n, &c.Lifetime) }),
 		may("replay_window", func(n ast.Node) { d.window(n, &c.ReplayWindow) }),
@@ -55,8 +56,15 @@ func (d *decoder) child(n ast.Node) session.Child {
 			choice[sadb.DFPolicy]{"set", sadb.DFSet, false},
 			choice[sadb.DFPolicy]{"clear", sadb.DFClear, false})),
 		may("prefragment", d.boolean(&c.Prefragment, "prefragment")),
+		may("single_pair", d.boolean(&c.SinglePair, "single_pair")),
 	)
-	if len(d.problems) == before {
+	if !local {
+		d.open = append(d.open, openSide{where(n), "local"})
+	}
+	if !remote {
+		d.open = append(d.open, openSide{where(n), "remote"})
+	}
+	if len(d.problems) == before && local && remote {
 		d.families(n, c)
 	}
 	return c

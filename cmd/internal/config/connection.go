@@ -37,7 +37,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 	var mobile bool // the file says whether
 	var auth credentials
 	before := len(d.problems)
-	d.object(n, "a connection", append(d.authFields(&c, &auth),
+	d.object(n, "a connection", append(append(d.authFields(&c, &auth), d.insideFields(&c)...),
 		must("name", func(n ast.Node) { c.Name = d.name(n, "connection name") }),
 		may("version", chooseInto(d, &c.Version, "version", choice[int]{"2", 2, false}, choice[int]{"1", 1, false})),
 		may("local", func(n ast.Node) { local = d.local(n) }),
@@ -70,6 +70,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		c.MOBIKE = remote.any
 	}
 	c.Local, c.Remote = local.Endpoint, remote.Endpoint
+	d.openSides(starts, &c)
 	for _, child := range children {
 		c.Children = append(c.Children, child.value)
 	}

@@ -107,7 +107,7 @@ func TestRefusals(t *testing.T) {
 		{"no source of revocation", "    psk:", "    revocation: {when_unreachable: accept}\n    psk:", `F:7:17: revocation needs crl or ocsp`},
 		{"crl by https", "    psk:", "    revocation: {crl: [\"https://ca.example/x.crl\"]}\n    psk:",
 			`F:7:24: revocation crl: "https://ca.example/x.crl": write an http:// URL, or certificate for those that the certificate names`},
-		{"transport mode", "idle: 120s", "mode: transport", `F:13:15: mode: transport is not supported yet: write tunnel`},
+		{"mode", "idle: 120s", "mode: transit", `F:13:15: mode: "transit" is none of its words: did you mean "transport"?`},
 		{"hugepages", "inside: [eth2]", "umem: hugepages", `F:2:7: umem: hugepages is not supported yet: write auto or pages`},
 
 		{"duration without unit", "120s", "120", `F:13:15: idle: 120 has no unit: write 120s, or ms, m, h`},

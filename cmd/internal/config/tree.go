@@ -19,6 +19,7 @@ type decoder struct {
 	file, dir string
 	read      func(name string) (secret, error)
 	problems  Problems
+	open      []openSide // of the connection that is being read
 	warnings  Problems
 
 	weak suite.AllowWeak // of the connection that is being read

@@ -92,10 +92,13 @@ func (t Tunnel) Connection() string {
 	}
 	fmt.Fprintf(&b, `    children:
       - name: lan
-        local:  %s
-        remote: %s
         esp: [%s]
-`, list(t.LocalTS), list(t.RemoteTS), or(t.ESP, "aes128gcm16"))
+`, or(t.ESP, "aes128gcm16"))
+	for key, ts := range map[string][]netip.Prefix{"local": t.LocalTS, "remote": t.RemoteTS} {
+		if len(ts) > 0 { // else it is an inside address
+			fmt.Fprintf(&b, "        %s: %s\n", key, list(ts))
+		}
+	}
 	for _, line := range t.ChildLines {
 		fmt.Fprintf(&b, "        %s\n", line)
 	}
