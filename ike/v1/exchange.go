@@ -103,7 +103,8 @@ func (s *SA) Repeat(d session.Datagram) {
 func (s *SA) accepts(kind wire.ExchangeType) bool {
 	switch kind {
 	case wire.V1ExchangeQuickMode:
-		return s.state == Established
+		// When both ends opened phase 1 at once, each may have replaced the other's.
+		return s.state == Established || s.state == Replaced
 	case wire.V1ExchangeInformational, wire.V1ExchangeTransaction:
 		return s.state == Established || s.state == Authenticating || s.state == Replaced
 	}

@@ -24,6 +24,7 @@ func (s *SA) adopt(now time.Time) {
 			continue
 		}
 		doubtful := o.state == Detached
+		s.abandon(now, o)
 		for _, c := range o.children {
 			s.env.Host.Own(c.in, s)
 			c.conn = s.conn
@@ -39,6 +40,19 @@ func (s *SA) adopt(now time.Time) {
 		s.audit(slog.LevelInfo, "ISAKMP SA replaced", slog.String("spi_i", o.spiI.String()))
 		o.replaced(now)
 		s.env.Host.Changed(now, o)
+	}
+}
+
+// abandon ends the quick modes of the peer that another ISAKMP SA did not see to
+// their end. The peer may hold what they were to make: it is told to drop that.
+func (s *SA) abandon(now time.Time, o *SA) {
+	for _, x := range slices.Clone(o.exchanges) {
+		if q := x.quick; q != nil && q.installed != nil && q.installed.spare != nil {
+			spi := q.installed.in
+			o.dropQuick(q)
+			o.forget(x)
+			s.notify(now, s.deleteOf(spiBytes(spi)))
+		}
 	}
 }
 
@@ -62,12 +76,33 @@ func (s *SA) replaced(now time.Time) {
 	}
 }
 
+// bequeath leaves the children that a replaced ISAKMP SA made since to one that
+// stands.
+func (s *SA) bequeath() {
+	if s.state != Replaced {
+		return
+	}
+	for _, o := range s.env.Host.Peers(s) {
+		if o.state != Established {
+			continue
+		}
+		o.abandon(o.created, s)
+		for _, c := range s.children {
+			s.env.Host.Own(c.in, o)
+		}
+		o.children = append(o.children, s.children...)
+		s.children = nil
+		return
+	}
+}
+
 // detach ends the ISAKMP SA but not its children: they were made by it and do
 // not depend on it (RFC 2409 §5.5). If nobody takes them over, they go.
 func (s *SA) detach(now time.Time, tell bool) {
 	if tell {
 		s.deleteISAKMP()
 	}
+	s.bequeath()
 	alive := slices.ContainsFunc(s.children, func(c *child) bool { return c.state < childLingering })
 	if s.state != Established || !alive || len(s.conn.Remote.Addresses) == 0 {
 		s.free(now)

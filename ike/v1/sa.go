@@ -184,6 +184,7 @@ func (s *SA) expire(now time.Time) {
 		s.fail(now, "peer does not finish XAUTH or mode config")
 		return
 	case Replaced:
+		s.bequeath()
 		s.deleteISAKMP()
 	}
 	s.free(now)

@@ -44,7 +44,9 @@ func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
 		return
 	}
 	for _, p := range s.leased(choosePairs(conf, sadb.Flow{})) {
-		stands := s.findChild(func(c *child) bool { return c.conf.Name == conf.Name && c.pair == p && c.state < childLingering })
+		stands := s.findChild(func(c *child) bool {
+			return c.conf.Name == conf.Name && c.pair == p && c.state < childLingering && (c.outSet || c.spare != nil)
+		})
 		underway := s.quick != nil && s.quick.conf.Name == conf.Name && s.quick.pair == p
 		if p.carries(flow) && stands == nil && !underway {
 			s.push(task{conf: conf, pair: p})
