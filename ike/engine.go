@@ -116,6 +116,10 @@ func (e *Engine) Step(now time.Time, in session.Input) []session.Output {
 		e.moved(now, in)
 	case session.Forget:
 		e.forget(now, in)
+	case session.Clear:
+		e.clear(now, in)
+	case session.Trace:
+		e.trace(in.On)
 	case session.AddressesChanged:
 		e.readdress(now, in.Addresses)
 	case session.Initiate:

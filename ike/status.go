@@ -11,7 +11,7 @@ import (
 func (e *Engine) Status(now time.Time) session.Status {
 	var st session.Status
 	for _, c := range e.connections {
-		st.Connections = append(st.Connections, c.status())
+		st.Connections = append(st.Connections, c.status(now))
 	}
 	for _, m := range e.sas {
 		if m.Listed() {
@@ -23,11 +23,12 @@ func (e *Engine) Status(now time.Time) session.Status {
 	return st
 }
 
-func (c *connection) status() session.ConnectionStatus {
+func (c *connection) status(now time.Time) session.ConnectionStatus {
 	st := session.ConnectionStatus{
 		Conn: c.conf.Name, Version: c.conf.Version,
 		Local: c.conf.Local.Addresses, Remote: c.conf.Remote.Addresses,
 		State: "down", LastError: c.lastError, LastErrorAt: c.lastErrorAt,
+		Start: c.conf.Start, RetryAt: c.heldUntil(now), DPD: c.conf.DPD, Recovery: unrecoverable(c.conf),
 	}
 	for _, child := range c.conf.Children {
 		st.Children = append(st.Children, child.Name)
@@ -49,4 +50,14 @@ func (c *connection) status() session.ConnectionStatus {
 		st.Reason = "waits for traffic"
 	}
 	return st
+}
+
+// heldUntil is the end of the last hold that has not passed.
+func (c *connection) heldUntil(now time.Time) (until time.Time) {
+	for _, h := range c.holds {
+		if h.until.After(now) && h.until.After(until) {
+			until = h.until
+		}
+	}
+	return until
 }

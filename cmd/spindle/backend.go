@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func ikeRow(sa session.IKEStatus, children []session.ChildStatus) api.IKESA {
 		Conn: sa.Conn, Version: sa.Version, Exchange: "IKE_SA_INIT", State: sa.State,
 		Local: sa.Local.String(), Remote: sa.Remote.String(), LocalID: sa.LocalID, RemoteID: sa.RemoteID,
 		SPIi: fmt.Sprintf("%016x", sa.SPIi), SPIr: fmt.Sprintf("%016x", sa.SPIr),
-		Suite: sa.Suite, Initiator: sa.Initiator, NAT: natOf(sa), Age: sa.Age.Seconds(),
+		Suite: sa.Suite, Initiator: sa.Initiator, NAT: natOf(sa), Age: sa.Age.Seconds(), RekeyIn: sa.RekeyIn.Seconds(),
 	}
 	for _, c := range children {
 		if c.Conn == sa.Conn {
@@ -122,6 +121,7 @@ func childRow(c session.ChildStatus, u pairUsage) api.ChildSA {
 		SPIIn: c.SPIIn.String(), SPIOut: c.SPIOut.String(), Suite: c.Suite, Mode: c.Mode.String(), Encap: c.Encap,
 		Local: c.Local.String(), Remote: c.Remote.String(), LocalTS: texts(c.LocalTS), RemoteTS: texts(c.RemoteTS),
 		Age: c.Age.Seconds(), Worker: c.SPIIn.Worker(), KeyIn: c.KeyIn, KeyOut: c.KeyOut,
+		RekeyIn: c.RekeyIn.Seconds(), ExpiresIn: c.ExpiresIn.Seconds(),
 	}
 	count(&row, u)
 	return row
@@ -166,7 +166,7 @@ func (b *backend) Connections(ctx context.Context) (list []api.Connection, err e
 	err = b.status(ctx, func(s session.Status) error {
 		for _, c := range s.Connections {
 			row := api.Connection{Name: c.Conn, State: c.State, Reason: c.Reason, LastError: c.LastError,
-				Since: api.Instant{Time: c.LastErrorAt}, Version: c.Version, Remote: remoteText(c)}
+				Since: api.Instant{Time: c.LastErrorAt}, Version: c.Version, Remote: remoteText(c), Local: localText(c), Start: c.Start.String(), Configured: c.Children, RetryAt: api.Instant{Time: c.RetryAt}}
 			for _, child := range s.Children {
 				if child.Conn == c.Conn {
 					row.Children++
@@ -190,16 +190,6 @@ func remoteText(c session.ConnectionStatus) string {
 	return strings.Join(all, " ")
 }
 
-func (b *backend) Peers(ctx context.Context) (list []api.Peer, err error) {
-	err = b.status(ctx, func(s session.Status) error {
-		for _, sa := range s.IKE {
-			list = append(list, api.Peer{Conn: sa.Conn, Peer: sa.Remote.String(), Local: sa.Local.String(), ID: sa.RemoteID, State: sa.State})
-		}
-		return nil
-	})
-	return list, err
-}
-
 func (b *backend) Leases(ctx context.Context) (list []api.Lease, err error) {
 	err = b.status(ctx, func(s session.Status) error {
 		for _, l := range s.Leases {
@@ -220,24 +210,11 @@ func words[T fmt.Stringer](list []T) []string {
 	return all
 }
 
-func (b *backend) Policies(ctx context.Context) (list []api.Policy, err error) {
-	err = b.do(ctx, func() error {
-		for _, p := range b.ledger.policies {
-			row := api.Policy{ID: uint32(p.ID), Priority: p.Priority, Action: p.Action.String(),
-				Local: texts(p.Local), Remote: texts(p.Remote), Conn: p.Conn, Child: p.Child}
-			for _, sa := range b.ledger.out {
-				if sa.Policy == p.ID {
-					row.SPIOut = sa.SPI.String()
-				}
-			}
-			list = append(list, row)
-		}
-		slices.SortFunc(list, func(x, y api.Policy) int {
-			return cmp.Or(cmp.Compare(x.Priority, y.Priority), cmp.Compare(x.ID, y.ID))
-		})
-		return nil
-	})
-	return list, err
+func localText(c session.ConnectionStatus) string {
+	if len(c.Local) == 0 {
+		return ""
+	}
+	return c.Local[0].String()
 }
 
 // stats are the data path's counters.

@@ -110,13 +110,48 @@ func (t tunnel) ChildSAs(context.Context) ([]api.ChildSA, error) {
 
 func (t tunnel) Connections(context.Context) ([]api.Connection, error) {
 	return rows(t,
-		api.Connection{Name: "r8", State: "up", Version: 2, Remote: "192.0.2.2", Children: 1, Since: api.Instant{Time: time.Now()}},
+		api.Connection{Name: "r8", State: "up", Version: 2, Remote: "192.0.2.2", Children: 1, Configured: []string{"lan"}, Since: api.Instant{Time: time.Now()}},
 		api.Connection{Name: "r9", State: "down", Version: 2, Remote: "192.0.2.9", Reason: "no answer", LastError: "peer 192.0.2.9 did not answer IKE_SA_INIT"})
 }
 
-func (t tunnel) Peers(context.Context) ([]api.Peer, error)       { return rows[api.Peer](t) }
+func (t tunnel) Peers(context.Context) ([]api.Peer, error) {
+	asked := 3.4
+	return rows(t,
+		api.Peer{Conn: "r8", Peer: "192.0.2.2:500", Local: "192.0.2.1:500", ID: "192.0.2.2", State: "established", LastReceivedS: &asked, MyLastSeq: 4, PeerLastSeq: 31,
+			Outstanding: true, Unanswered: 2, Mode: "periodic", Interval: 10, Retry: 2, Tries: 5, Recovery: true, RecoveryNote: "static peer, invalid_spi_recovery is on"},
+		api.Peer{Conn: "r9", Peer: "192.0.2.9:500", Local: "192.0.2.1", State: "down", Mode: "on-demand", Interval: 10, Retry: 2, Tries: 5, RecoveryNote: "invalid_spi_recovery is off"})
+}
 func (t tunnel) Policies(context.Context) ([]api.Policy, error)  { return rows[api.Policy](t) }
 func (t tunnel) Counters(context.Context) ([]api.Counter, error) { return rows[api.Counter](t) }
+
+func (t tunnel) UnknownSPIs(context.Context) ([]api.UnknownSPI, error) {
+	return rows[api.UnknownSPI](t)
+}
+func (t tunnel) Negotiations(context.Context) ([]api.Tally, error)  { return rows[api.Tally](t) }
+func (t tunnel) Rekeys(context.Context) ([]api.Rekeys, error)       { return rows[api.Rekeys](t) }
+func (t tunnel) Reasons(context.Context) (map[string]string, error) { return nil, nil }
+
+func (t tunnel) Why(_ context.Context, name string) ([]api.Why, error) {
+	if err := known(api.Target{Conn: name}); err != nil {
+		return nil, err
+	}
+	return []api.Why{{Name: "r8", Verdict: "no-route", Cause: "There is no route.", Action: "Add one.",
+		Evidence: []api.Evidence{{Check: "configuration", Says: "IKEv2"}, {Check: "route", Says: "unreachable\x1b[2J"}}}}, nil
+}
+
+func (t tunnel) Follow(_ context.Context, f api.Follow, deliver func(api.Event, int) error) error {
+	if err := deliver(api.Event{Level: "DEBUG", Event: "IKE message", Attrs: map[string]string{"direction": "out", "peer": "192.0.2.2:500", "message": "IKE_SA_INIT request"}}, 0); err != nil {
+		return err
+	}
+	return deliver(api.Event{Level: "INFO", Event: "IKE SA established", Attrs: map[string]string{"conn": "r8"}}, 0)
+}
+
+func (t tunnel) Clear(_ context.Context, c api.Clear) (api.Cleared, error) {
+	if c.Remote.IsValid() && c.Remote.String() != "192.0.2.2" {
+		return api.Cleared{}, fmt.Errorf("%w: no SA between these addresses", api.ErrNotFound)
+	}
+	return api.Cleared{IKE: 1, Children: 1}, nil
+}
 
 func (t tunnel) Workers(context.Context) ([]api.Worker, error) {
 	return nil, fmt.Errorf("the data path is being restarted: %w", api.ErrUnavailable)

@@ -41,6 +41,10 @@ type control struct {
 	hello  keysock.Hello // of the data path that client leads to
 	ledger ledger
 
+	tallies   tallies
+	verbose   bool // the log shows every IKE message
+	debuggers int  // that follow them
+
 	names     names // of peers
 	resolving bool
 	fetcher   *fetcher
@@ -78,6 +82,8 @@ func joinControl(ctx context.Context, p *process) error {
 		names:    names{},
 		fetcher:  newFetcher(),
 		life:     ctx,
+		verbose:  p.log.Enabled(ctx, slog.LevelDebug),
+		tallies:  newTallies(),
 	}
 	reloads := newReloads(p)
 	c.reload = reloads.ask
@@ -233,6 +239,7 @@ func (c *control) reported(m keysock.Message) error {
 	case keysock.Moved:
 		c.step(session.Moved{Pair: m.Pair, Remote: m.Remote})
 	case keysock.UnknownSPI:
+		c.tallies.unknown(m, time.Now())
 		c.step(session.UnknownSPI{SPI: m.SPI, Local: m.Local, Remote: m.Remote, Packets: m.Packets})
 	}
 	return nil
@@ -249,7 +256,7 @@ func (c *control) greet(h keysock.Hello) error {
 	if c.engine == nil {
 		c.spis = sadb.NewAllocator(h.Workers, rand.Reader)
 		c.engine = ike.New(ike.Config{Rand: rand.Reader, SPIs: c.spis, CrashSecret: c.conf.CrashSecret, TLS: eaptls.New,
-			Trace: c.log.Enabled(context.Background(), slog.LevelDebug)})
+			Trace: c.tracing()})
 		c.adopt()
 		c.step(session.ConfigChanged{Connections: c.names.expand(c.conf.Connections)})
 	} else {
@@ -258,6 +265,9 @@ func (c *control) greet(h keysock.Hello) error {
 	c.dropStalePolicies(h)
 	return nil
 }
+
+// tracing: the log shows every IKE message, or somebody follows them.
+func (c *control) tracing() bool { return c.debuggers > 0 || c.verbose }
 
 // step gives the engine one input and does what comes out of it.
 func (c *control) step(in session.Input) {
@@ -276,6 +286,7 @@ func (c *control) apply(out session.Output) {
 	case session.Send:
 		c.inject(keysock.Inject{Local: out.Local, Remote: out.Remote, Data: out.Data})
 	case session.AddSA:
+		c.rekeyed(out.SA)
 		c.ledger.add(out.SA)
 		c.call(keysock.Add{SA: out.SA})
 		c.retireOrphans(out.SA)
@@ -283,6 +294,7 @@ func (c *control) apply(out session.Output) {
 		c.ledger.update(out)
 		c.call(keysock.Update{Pair: out.Pair, Local: out.Local, Remote: out.Remote, Encap: out.Encap})
 	case session.DeleteSA:
+		c.gapOpens(out)
 		c.ledger.remove(out.Direction, out.Pair)
 		c.call(keysock.Delete{Direction: out.Direction, Pair: out.Pair})
 	case session.Policy:
@@ -300,6 +312,7 @@ func (c *control) apply(out session.Output) {
 	case session.Fetch:
 		c.fetch(out.URL)
 	case session.Audit:
+		c.tallies.note(out)
 		c.log.LogAttrs(context.Background(), out.Level, out.Event, out.Attrs...)
 	}
 }

@@ -33,7 +33,8 @@ func showCommand() *cobra.Command {
 		showTable(api.Workers, "Data path workers, their CPU and ports", "no workers", workerColumns),
 		showTable(api.Counters, "Every counter with its source", "no counters", counterColumns),
 		showTable(api.Leases, "Inside addresses that peers have from us, or we from them", "no leases", leaseColumns),
-		showTable(api.Events, "The last events, oldest first", "no events yet", eventColumns),
+		showEvents(),
+		showCrypto(),
 	)
 	return c
 }

@@ -3,15 +3,102 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"spindle/cmd/internal/api"
 )
 
+// upWait is how long up waits for a peer: longer than a negotiation that nobody
+// answers takes to fail.
+const upWait = 40 * time.Second
+
 func upCommand() *cobra.Command {
-	return targetCommand("up", "Bring a connection or one child up", "coming up", (*api.Client).Up)
+	c := targetCommand("up", "Bring a connection or one child up", "coming up", (*api.Client).Up)
+	c.Long = c.Short + `.
+It waits until the child SAs stand, or says why they do not. With --no-wait it
+returns once the negotiation has begun.`
+	c.Example += "\n  spindle up r8 --no-wait"
+	c.Flags().Bool("no-wait", false, "return once the negotiation has begun")
+	c.Flags().Duration("wait", upWait, "how long to wait at most")
+	begin := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if no, _ := c.Flags().GetBool("no-wait"); no {
+			return begin(c, args)
+		}
+		t, err := parseTarget(args[0])
+		if err != nil {
+			return err
+		}
+		client, began := api.NewClient(runtimeDir(c)), time.Now()
+		if err := client.Up(c.Context(), t); err != nil {
+			return err
+		}
+		limit, _ := c.Flags().GetDuration("wait")
+		if err := awaitUp(c.Context(), client, t, began, limit); err != nil {
+			return err
+		}
+		fmt.Fprintf(c.OutOrStdout(), "%s: up\n", args[0])
+		return nil
+	}
+	return c
+}
+
+// awaitUp polls until every child that was asked for stands, or the first failure
+// since the beginning.
+func awaitUp(ctx context.Context, client *api.Client, t api.Target, began time.Time, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		up, reason, err := progress(ctx, client, t, began)
+		switch {
+		case up:
+			return nil
+		case reason != "":
+			return fmt.Errorf("%s is not up: %s", t.Conn, reason)
+		case err != nil && ctx.Err() == nil:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not up after %v: spindle why %s says what is known", t.Conn, limit, t.Conn)
+		case <-tick.C:
+		}
+	}
+}
+
+// progress tells whether the target stands, or why it cannot.
+func progress(ctx context.Context, client *api.Client, t api.Target, began time.Time) (up bool, reason string, err error) {
+	var children []api.ChildSA
+	if err := client.Table(ctx, api.ChildSAs, &children); err != nil {
+		return false, "", err
+	}
+	var conns []api.Connection
+	if err := client.Table(ctx, api.Connections, &conns); err != nil {
+		return false, "", err
+	}
+	i := slices.IndexFunc(conns, func(c api.Connection) bool { return c.Name == t.Conn })
+	if i < 0 {
+		return false, "it is not configured any more", nil
+	}
+	missing := slices.Clone(conns[i].Configured)
+	if t.Child != "" {
+		missing = []string{t.Child}
+	}
+	missing = slices.DeleteFunc(missing, func(child string) bool {
+		return slices.ContainsFunc(children, func(sa api.ChildSA) bool {
+			return sa.Conn == t.Conn && sa.Child == child && sa.State == "installed"
+		})
+	})
+	if len(missing) > 0 && conns[i].Since.After(began) {
+		reason = conns[i].LastError
+	}
+	return len(missing) == 0, reason, nil
 }
 
 func downCommand() *cobra.Command {

@@ -100,6 +100,8 @@ const (
 	StartNever // answer only
 )
 
+func (s Start) String() string { return [...]string{"traffic", "now", "never"}[s] }
+
 // DPDMode is D2 of the behaviours.
 type DPDMode uint8
 

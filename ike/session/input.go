@@ -70,6 +70,15 @@ type (
 	// Forget drops every SA of a connection without telling the peer, as a crash
 	// would: it is how an operator proves the recovery (V8). Empty means all.
 	Forget struct{ Conn string }
+	// Clear takes away the IKE SAs between these ends, zero is any: telling the peer
+	// unless Silent, or only their child SAs.
+	Clear struct {
+		Local, Remote         netip.Addr
+		LocalPort, RemotePort uint16
+		Children, Silent      bool
+	}
+	// Trace turns the Audit of every IKE message on or off.
+	Trace struct{ On bool }
 )
 
 func (Datagram) input()         {}
@@ -79,6 +88,8 @@ func (Expire) input()           {}
 func (Silence) input()          {}
 func (Moved) input()            {}
 func (Forget) input()           {}
+func (Clear) input()            {}
+func (Trace) input()            {}
 func (UnknownSPI) input()       {}
 func (Initiate) input()         {}
 func (Terminate) input()        {}
@@ -87,3 +98,12 @@ func (ConfigChanged) input()    {}
 func (Shutdown) input()         {}
 func (AddressesChanged) input() {}
 func (Fetched) input()          {}
+
+// Matches tells whether an SA between these ends is one of those to clear.
+func (c *Clear) Matches(local, remote netip.AddrPort) bool {
+	return matches(local, c.Local, c.LocalPort) && matches(remote, c.Remote, c.RemotePort)
+}
+
+func matches(end netip.AddrPort, addr netip.Addr, port uint16) bool {
+	return (!addr.IsValid() || end.Addr() == addr) && (port == 0 || end.Port() == port)
+}

@@ -37,6 +37,10 @@ type ConnectionStatus struct {
 	LastError   string       // of the last failed negotiation or lost peer, empty for none since the start
 	LastErrorAt time.Time
 	Children    []string // names of the configured children
+	Start       Start
+	RetryAt     time.Time // after a failure: no negotiation is begun before; zero when nothing holds it back
+	DPD         DPD
+	Recovery    string // why a lost SPI starts no negotiation with its peers (V5), empty if it does
 }
 
 // IKEStatus is one IKE SA.

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +33,25 @@ func (*gateway) Policies(context.Context) ([]api.Policy, error)        { return 
 func (*gateway) Counters(context.Context) ([]api.Counter, error)       { return nil, nil }
 func (*gateway) Leases(context.Context) ([]api.Lease, error)           { return nil, nil }
 func (*gateway) Events(context.Context) ([]api.Event, error)           { return nil, nil }
+func (*gateway) UnknownSPIs(context.Context) ([]api.UnknownSPI, error) { return nil, nil }
+func (*gateway) Negotiations(context.Context) ([]api.Tally, error)     { return nil, nil }
+func (*gateway) Rekeys(context.Context) ([]api.Rekeys, error)          { return nil, nil }
+func (*gateway) Reasons(context.Context) (map[string]string, error)    { return nil, nil }
+
+func (*gateway) Why(_ context.Context, name string) ([]api.Why, error) {
+	return []api.Why{{Name: name, Verdict: "up"}}, nil
+}
+
+// Follow delivers one event and lets the gateway go.
+func (g *gateway) Follow(ctx context.Context, f api.Follow, deliver func(api.Event, int) error) error {
+	return deliver(api.Event{Event: fmt.Sprint("debug ", f.Debug, " peer ", f.Peer)}, 7)
+}
+
+func (g *gateway) Clear(_ context.Context, c api.Clear) (api.Cleared, error) {
+	g.calls = append(g.calls, fmt.Sprintf("clear %v port %d, %v port %d, %v %v", c.Local, c.LocalPort, c.Remote, c.RemotePort, c.Children, c.Silent))
+	return api.Cleared{IKE: 1, Children: 2}, nil
+}
+
 func (*gateway) Workers(context.Context) ([]api.Worker, error) {
 	return nil, fmt.Errorf("the data path is being restarted: %w", api.ErrUnavailable)
 }
@@ -87,7 +108,7 @@ func TestTables(t *testing.T) {
 		t.Error(diff)
 	}
 	var raw json.RawMessage
-	for _, name := range []string{api.IKESAs, api.Connections, api.Peers, api.Policies, api.Counters, api.Events} {
+	for _, name := range []string{api.UnknownSPIs, api.Outcomes, api.Rekeying, api.IKESAs, api.Connections, api.Peers, api.Policies, api.Counters, api.Events} {
 		if err := c.Table(t.Context(), name, &raw); err != nil || strings.TrimSpace(string(raw)) != "[]" {
 			t.Errorf("%s: %s, %v; want []", name, raw, err)
 		}
@@ -134,6 +155,87 @@ func TestActions(t *testing.T) {
 	}
 }
 
+func TestOperations(t *testing.T) {
+	g := &gateway{}
+	c := api.NewClient(serve(t, g))
+	why, err := c.Why(t.Context(), "r8 & co")
+	if err != nil || len(why) != 1 || why[0].Name != "r8 & co" {
+		t.Errorf("why: %+v, %v", why, err)
+	}
+	peer := netip.MustParseAddr("2001:db8::8")
+	done, err := c.Clear(t.Context(), api.Clear{Remote: peer, RemotePort: 4500, Silent: true})
+	if err != nil || done != (api.Cleared{IKE: 1, Children: 2}) {
+		t.Errorf("clear: %+v, %v", done, err)
+	}
+	if diff := cmp.Diff([]string{"clear invalid IP port 0, 2001:db8::8 port 4500, false true"}, g.calls); diff != "" {
+		t.Error(diff)
+	}
+	var got []string
+	err = c.Follow(t.Context(), api.Follow{Debug: true, Peer: peer}, func(e api.Event) error {
+		got = append(got, e.Event+e.Attrs["events"])
+		return nil
+	})
+	if err == nil || err.Error() != "the gateway stopped" {
+		t.Errorf("a stream that ends: %v", err)
+	}
+	if diff := cmp.Diff([]string{"events lost: the reader is too slow7", "debug true peer 2001:db8::8"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestSubscribe: a follower sees what it wants, debug events are not kept for
+// others, and nobody waits for a slow one.
+func TestSubscribe(t *testing.T) {
+	r := api.NewRing(4)
+	log := slog.New(r.Handler(slog.NewTextHandler(io.Discard, nil)))
+	log.Debug("before", "peer", "192.0.2.8:500")
+	ctx, cancel := context.WithCancel(t.Context())
+	seen := make(chan string)
+	done := make(chan error)
+	go func() {
+		done <- r.Subscribe(ctx, api.Follow{Debug: true, Peer: netip.MustParseAddr("192.0.2.8"), Conn: "r8"}, func(e api.Event, lost int) error {
+			seen <- fmt.Sprint(e.Event, " ", lost)
+			return nil
+		})
+	}()
+	for !log.Enabled(ctx, slog.LevelDebug) { // until the follower is there
+		time.Sleep(time.Millisecond)
+	}
+	log.Debug("message", "peer", "192.0.2.8:4500")
+	if got := <-seen; got != "message 0" {
+		t.Errorf("got %q", got)
+	}
+	log.Info("of the connection", "conn", "r8")
+	log.Info("of another", "conn", "r9", "peer", "192.0.2.9:500")
+	for i := range 3000 {
+		log.Debug(fmt.Sprint("flood ", i), "peer", "192.0.2.8")
+	}
+	log.Info("last", "from", "192.0.2.8:1")
+	lost, got := 0, 0
+	for last := ""; last != "last"; got++ {
+		word, n, _ := strings.Cut(<-seen, " ")
+		last = word
+		if i := strings.LastIndex(n, " "); i >= 0 {
+			n = n[i+1:]
+		}
+		more, _ := strconv.Atoi(n)
+		lost += more
+	}
+	if got+lost != 3002 || lost == 0 {
+		t.Errorf("%d events arrived and %d were lost, want 3002 in all", got, lost)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if log.Enabled(t.Context(), slog.LevelDebug) {
+		t.Error("debug events are made for nobody")
+	}
+	if n := len(r.List()); n != 3 {
+		t.Errorf("%d events are kept, want the 3 that are none of debug", n)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	h := api.Handler(&gateway{})
 	for _, c := range []struct {
@@ -147,7 +249,10 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v1/up", `{"conn":"` + strings.Repeat("x", 5000) + `"}`, 400, `{"error":"read request: http: request body too large"}`},
 		{"POST", "/v1/reload", ``, 409, `{"error":"f.yaml:1:1: wrong"}`},
 		{"GET", "/v1/workers", ``, 503, `{"error":"the data path is being restarted: not available now"}`},
-		{"GET", "/v1/why", ``, 404, `{"error":"GET /v1/why is not part of this gateway's API: the command may be of another version"}`},
+		{"GET", "/v1/why", ``, 400, `{"error":"the request names no connection or peer"}`},
+		{"GET", "/v1/follow?peer=x", ``, 400, `{"error":"peer \"x\" is no address"}`},
+		{"POST", "/v1/clear", `{"remote":"x"}`, 400, `{"error":"read request: ParseAddr(\"x\"): unable to parse IP"}`},
+		{"GET", "/v1/what", ``, 404, `{"error":"GET /v1/what is not part of this gateway's API: the command may be of another version"}`},
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(c.method, c.path, strings.NewReader(c.body)))

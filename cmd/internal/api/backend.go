@@ -25,6 +25,20 @@ type Backend interface {
 	Events(context.Context) ([]Event, error)
 	Leases(context.Context) ([]Lease, error)
 
+	UnknownSPIs(context.Context) ([]UnknownSPI, error)
+	Negotiations(context.Context) ([]Tally, error)
+	Rekeys(context.Context) ([]Rekeys, error)
+	// Why says what is wrong with a connection, or with all those of a peer. It asks
+	// the network, so it may take some seconds.
+	Why(ctx context.Context, name string) ([]Why, error)
+	// Reasons is the verdict of Why for every connection, from what is known: "up"
+	// when nothing is wrong.
+	Reasons(context.Context) (map[string]string, error)
+	// Follow delivers events as they come, until ctx ends or deliver fails.
+	Follow(ctx context.Context, f Follow, deliver func(e Event, lost int) error) error
+	// Clear takes SAs away that the next packet or the peer may bring back.
+	Clear(context.Context, Clear) (Cleared, error)
+
 	// Up and Down return once the work has begun. ErrNotFound refuses a name.
 	Up(context.Context, Target) error
 	Down(context.Context, Target) error
@@ -49,6 +63,9 @@ const (
 	Counters    = "counters"
 	Events      = "events"
 	Leases      = "leases"
+	UnknownSPIs = "unknown-spis"
+	Rekeying    = "rekeys"
+	Outcomes    = "negotiations"
 )
 
 // SocketPath is where the API of the gateway with this runtime directory listens.

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -54,6 +56,56 @@ func (c *Client) Down(ctx context.Context, t Target) error {
 // Reload makes the gateway read its configuration again.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "reload", nil, nil)
+}
+
+// Why asks what is wrong with a connection, or with those of a peer.
+func (c *Client) Why(ctx context.Context, name string) (list []Why, err error) {
+	err = c.call(ctx, http.MethodGet, "why?name="+url.QueryEscape(name), nil, &list)
+	return list, err
+}
+
+// Clear takes SAs away.
+func (c *Client) Clear(ctx context.Context, which Clear) (done Cleared, err error) {
+	err = c.call(ctx, http.MethodPost, "clear", which, &done)
+	return done, err
+}
+
+// Follow calls deliver with each event from now on, until ctx ends, which is no
+// error, or the gateway does.
+func (c *Client) Follow(ctx context.Context, f Follow, deliver func(Event) error) error {
+	query := url.Values{"debug": {strconv.FormatBool(f.Debug)}}
+	if f.Peer.IsValid() {
+		query.Set("peer", f.Peer.String())
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://spindle/v1/follow?"+query.Encode(), nil)
+	if err != nil {
+		return fmt.Errorf("request follow: %w", err)
+	}
+	endless := c.http
+	endless.Timeout = 0
+	resp, err := endless.Do(req)
+	if err != nil {
+		return c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+		return understand(resp.StatusCode, "follow", text, nil)
+	}
+	for lines := json.NewDecoder(resp.Body); ; {
+		var e Event
+		switch err := lines.Decode(&e); {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, io.EOF):
+			return errors.New("the gateway stopped")
+		case err != nil:
+			return c.unreachable(err)
+		}
+		if err := deliver(e); err != nil {
+			return err
+		}
+	}
 }
 
 func (c *Client) call(ctx context.Context, method, name string, body, answer any) error {

@@ -14,6 +14,8 @@ type Ring struct {
 	events []Event
 	next   int
 	full   bool
+
+	subscribers []*subscriber
 }
 
 // NewRing keeps the last n events, n at least 1.
@@ -23,11 +25,19 @@ func NewRing(n int) *Ring { return &Ring{events: make([]Event, max(n, 1))} }
 func (r *Ring) Add(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.publish(e)
 	r.events[r.next] = e
 	r.next++
 	if r.next == len(r.events) {
 		r.next, r.full = 0, true
 	}
+}
+
+// pass hands an event to those that follow, without keeping it.
+func (r *Ring) pass(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.publish(e)
 }
 
 // List is a copy, oldest first.
@@ -52,12 +62,14 @@ type ringHandler struct {
 }
 
 func (h *ringHandler) Enabled(ctx context.Context, l slog.Level) bool {
-	return l >= slog.LevelInfo || h.next.Enabled(ctx, l)
+	return l >= slog.LevelInfo || h.next.Enabled(ctx, l) || h.ring.debugging()
 }
 
 func (h *ringHandler) Handle(ctx context.Context, rec slog.Record) error {
-	if rec.Level >= slog.LevelInfo {
-		h.ring.Add(h.event(rec))
+	if e := h.event(rec); rec.Level >= slog.LevelInfo {
+		h.ring.Add(e)
+	} else {
+		h.ring.pass(e)
 	}
 	if h.next.Enabled(ctx, rec.Level) {
 		return h.next.Handle(ctx, rec)

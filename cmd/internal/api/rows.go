@@ -19,6 +19,7 @@ type IKESA struct {
 	NAT       string  `json:"nat"`       // none, local, remote, both
 	Age       float64 `json:"age_s"`
 	Children  int     `json:"children"`
+	RekeyIn   float64 `json:"rekey_in_s"` // 0 when this gateway will not rekey it
 }
 
 // ChildSA is one pair of IPsec SAs. "in" and "out" are seen from this gateway.
@@ -50,30 +51,49 @@ type ChildSA struct {
 	Reordering uint32   `json:"reorder_window"` // smallest replay window that would have taken all that came late
 	LastIn     Instant  `json:"last_in"`
 	LastOut    Instant  `json:"last_out"`
+	RekeyIn    float64  `json:"rekey_in_s"`   // 0 when time does not bound it
+	ExpiresIn  float64  `json:"expires_in_s"` // likewise
 }
 
 // Connection is one configured connection, up or not.
 type Connection struct {
-	Name      string  `json:"name"`
-	State     string  `json:"state"` // up, down, connecting
-	Reason    string  `json:"reason"`
-	LastError string  `json:"last_error"`
-	Since     Instant `json:"since"`
-	Version   int     `json:"version"`
-	Remote    string  `json:"remote"`
-	Children  int     `json:"children"` // child SAs now
+	Name       string   `json:"name"`
+	State      string   `json:"state"` // up, down, connecting
+	Reason     string   `json:"reason"`
+	LastError  string   `json:"last_error"`
+	Since      Instant  `json:"since"`
+	Version    int      `json:"version"`
+	Remote     string   `json:"remote"`
+	Children   int      `json:"children"` // child SAs now
+	Local      string   `json:"local"`    // address, "" takes whatever the peer reached
+	Start      string   `json:"start"`
+	Configured []string `json:"configured"` // names of the configured children
+	RetryAt    Instant  `json:"retry_at"`   // no negotiation is begun before; null when nothing holds it back
 }
 
-// Peer is one remote gateway that a connection knows of.
+// Peer is one remote gateway that a connection knows of: one for each IKE SA, and
+// one for each configured address without any. The figures of dead peer detection
+// are those of D7.
 type Peer struct {
-	Conn         string  `json:"conn"`
-	Peer         string  `json:"peer"` // address:port
-	Local        string  `json:"local"`
-	ID           string  `json:"id"`
-	State        string  `json:"state"`
-	Mode         string  `json:"mode"` // of dead peer detection
-	Outstanding  bool    `json:"outstanding"`
-	LastReceived Instant `json:"last_received"`
+	Conn          string   `json:"conn"`
+	Peer          string   `json:"peer"` // address:port
+	Local         string   `json:"local"`
+	ID            string   `json:"id"`
+	State         string   `json:"state"` // of the IKE SA, or "down"
+	LastReceived  Instant  `json:"last_received"`
+	LastReceivedS *float64 `json:"last_received_s"` // since the last answer to a query, null for never
+	MyLastSeq     uint32   `json:"my_last_seq"`
+	PeerLastSeq   uint32   `json:"peer_last_seq"`
+	Outstanding   bool     `json:"outstanding"`
+	Unanswered    int      `json:"unanswered"` // queries in a row
+	Mode          string   `json:"mode"`
+	Interval      float64  `json:"interval_s"`
+	Retry         float64  `json:"retry_s"`
+	Tries         int      `json:"tries"`
+	LastProof     Instant  `json:"last_proof"`    // any authenticated sign of life
+	NextQuery     Instant  `json:"next_query"`    // null when only traffic can make one
+	Recovery      bool     `json:"recovery"`      // a lost SPI starts a negotiation with it (V4)
+	RecoveryNote  string   `json:"recovery_note"` // why, or why not (V5)
 }
 
 // Policy is one SPD entry, in the order in which they are tried.
@@ -86,6 +106,7 @@ type Policy struct {
 	Conn     string   `json:"conn"`
 	Child    string   `json:"child"`
 	SPIOut   string   `json:"spi_out"` // of the SA that serves it, "" without one
+	Shadow   string   `json:"shadow"`  // the child whose earlier entry takes all of its traffic, "" for none
 }
 
 // Worker is one data-path goroutine and its share of the SAs.

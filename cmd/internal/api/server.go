@@ -17,8 +17,10 @@ const maxBody = 4096
 // Serve answers on l until ctx ends, then lets requests in flight finish for a
 // second. It closes l.
 func Serve(ctx context.Context, l net.Listener, b Backend, log *slog.Logger) error {
+	streams, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
 	s := &http.Server{
-		Handler:           Handler(b),
+		Handler:           handler(b, streams),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       time.Minute,
@@ -28,6 +30,7 @@ func Serve(ctx context.Context, l net.Listener, b Backend, log *slog.Logger) err
 	go func() {
 		defer close(stopped)
 		<-ctx.Done()
+		hangUp()
 		last, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		if s.Shutdown(last) != nil {
@@ -43,7 +46,10 @@ func Serve(ctx context.Context, l net.Listener, b Backend, log *slog.Logger) err
 }
 
 // Handler is the API over b.
-func Handler(b Backend) http.Handler {
+func Handler(b Backend) http.Handler { return handler(b, context.Background()) }
+
+// handler serves streams until stopping is done.
+func handler(b Backend, stopping context.Context) http.Handler {
 	m := http.NewServeMux()
 	m.Handle("GET /v1/"+IKESAs, table(b.IKESAs))
 	m.Handle("GET /v1/"+ChildSAs, table(b.ChildSAs))
@@ -54,6 +60,12 @@ func Handler(b Backend) http.Handler {
 	m.Handle("GET /v1/"+Counters, table(b.Counters))
 	m.Handle("GET /v1/"+Events, table(b.Events))
 	m.Handle("GET /v1/"+Leases, table(b.Leases))
+	m.Handle("GET /v1/"+UnknownSPIs, table(b.UnknownSPIs))
+	m.Handle("GET /v1/"+Outcomes, table(b.Negotiations))
+	m.Handle("GET /v1/"+Rekeying, table(b.Rekeys))
+	m.Handle("GET /v1/why", why(b))
+	m.Handle("GET /v1/follow", stream(b, stopping))
+	m.Handle("POST /v1/clear", clearing(b))
 	m.Handle("POST /v1/up", target(b.Up))
 	m.Handle("POST /v1/down", target(b.Down))
 	m.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {

@@ -21,14 +21,35 @@ type gateway struct {
 
 func (gateway) Connections(context.Context) ([]api.Connection, error) {
 	return []api.Connection{
-		{Name: "r8", State: "up", Children: 1},
-		{Name: "r9", State: "down", Reason: `peer does not answer "IKE_SA_INIT"`},
+		{Name: "r8", State: "up", Children: 1, Configured: []string{"lan", "dmz"}},
+		{Name: "r9", State: "down", Configured: []string{"lan"}},
 	}, nil
 }
 
 func (gateway) ChildSAs(context.Context) ([]api.ChildSA, error) {
 	return []api.ChildSA{{Conn: "r8", Child: "lan", SPIIn: "0x00000101", PacketsIn: 7, PacketsOut: 9, BytesOut: 900, DropsIn: 1,
 		LastIn: api.Instant{Time: time.Unix(1700000000, 500000000)}}}, nil
+}
+
+func (gateway) Reasons(context.Context) (map[string]string, error) {
+	return map[string]string{"r8": "up", "r9": "ike-blocked"}, nil
+}
+
+func (gateway) Peers(context.Context) ([]api.Peer, error) {
+	row := api.Peer{Conn: "r8", Peer: "192.0.2.8:500", Unanswered: 2, LastReceived: api.Instant{Time: time.Unix(1700000000, 0)}}
+	return []api.Peer{row, row, {Peer: "203.0.113.9:500"}}, nil
+}
+
+func (gateway) UnknownSPIs(context.Context) ([]api.UnknownSPI, error) {
+	return []api.UnknownSPI{{Source: "203.0.113.1", Packets: 4}, {Source: "203.0.113.2", Packets: 7}, {Source: "192.0.2.8", Conn: "r8", Packets: 3}}, nil
+}
+
+func (gateway) Negotiations(context.Context) ([]api.Tally, error) {
+	return []api.Tally{{Conn: "r9", Outcome: "ike_failed", Count: 4}}, nil
+}
+
+func (gateway) Rekeys(context.Context) ([]api.Rekeys, error) {
+	return []api.Rekeys{{Conn: "r8", Child: "lan", Count: 6, GapUS: 1500, GapPackets: 2}}, nil
 }
 
 func (gateway) Workers(context.Context) ([]api.Worker, error) {
@@ -56,8 +77,20 @@ func TestScrape(t *testing.T) {
 		t.Fatalf("status %d: %s", code, body)
 	}
 	for _, want := range []string{
-		`spindle_connection_up{conn="r8",reason=""} 1`,
-		`spindle_connection_up{conn="r9",reason="peer does not answer \"IKE_SA_INIT\""} 0`,
+		`spindle_connection_up{conn="r8",reason="up"} 1`,
+		`spindle_connection_up{conn="r9",reason="ike-blocked"} 0`,
+		`spindle_child_up{child="lan",conn="r8",reason="up"} 1`,
+		`spindle_child_up{child="dmz",conn="r8",reason="waits-for-traffic"} 0`,
+		`spindle_child_up{child="lan",conn="r9",reason="ike-blocked"} 0`,
+		`spindle_peer_last_dpd_answer_timestamp_seconds{conn="r8",peer="192.0.2.8:500"} 1.7e+09`,
+		`spindle_peer_last_authenticated_timestamp_seconds{conn="r8",peer="192.0.2.8:500"} 0`,
+		`spindle_peer_dpd_unanswered_queries{conn="r8",peer="192.0.2.8:500"} 2`,
+		`spindle_unknown_spi_packets_total{conn=""} 11`,
+		`spindle_unknown_spi_packets_total{conn="r8"} 3`,
+		`spindle_negotiations_total{conn="r9",outcome="ike_failed"} 4`,
+		`spindle_rekeys_total{child="lan",conn="r8"} 6`,
+		`spindle_rekey_gap_seconds_total{child="lan",conn="r8"} 0.0015`,
+		`spindle_rekey_gap_packets_total{child="lan",conn="r8"} 2`,
 		`spindle_connection_child_sas{conn="r9"} 0`,
 		`spindle_child_packets_total{child="lan",conn="r8",direction="in",spi_in="0x00000101"} 7`,
 		`spindle_child_bytes_total{child="lan",conn="r8",direction="out",spi_in="0x00000101"} 900`,
@@ -77,7 +110,7 @@ func TestScrape(t *testing.T) {
 // TestPartialScrape: a data path that is away takes only its own series along.
 func TestPartialScrape(t *testing.T) {
 	_, body := scrape(t, gateway{countersErr: errors.New("no data path is running")})
-	if !strings.Contains(body, `spindle_connection_up{conn="r8",reason=""} 1`) {
+	if !strings.Contains(body, `spindle_connection_up{conn="r8",reason="up"} 1`) {
 		t.Errorf("connections are missing in\n%s", body)
 	}
 }
