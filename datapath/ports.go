@@ -102,6 +102,18 @@ func describeLink(name string) (queues int, software bool, err error) {
 	return queues, software, nil
 }
 
+// SameQueues looks whether the links still have as many receive queues as when they
+// were found (`ethtool -L`): frames of a new queue would find no worker. The kernel
+// itself refuses to take away a queue that has a socket.
+func SameQueues(links []Link) error {
+	for _, l := range links {
+		if now, _, err := describeLink(l.Name); err == nil && now != l.Queues {
+			return fmt.Errorf("port %s has %d receive queues now and had %d: opening the ports anew", l.Name, now, l.Queues)
+		}
+	}
+	return nil
+}
+
 // FIBPorts are the links as the route mirror numbers them.
 func FIBPorts(links []Link) []fib.Port {
 	ports := make([]fib.Port, len(links))

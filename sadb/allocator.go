@@ -43,6 +43,15 @@ func NewAllocator(workers int, rand io.Reader) *Allocator {
 	}
 }
 
+// Resize allocates for so many workers from now on. SPIs that are in use stay so,
+// also those of workers that are no more. It panics as NewAllocator does.
+func (a *Allocator) Resize(workers int) {
+	if workers < 1 || workers > MaxWorkers {
+		panic(fmt.Sprintf("sadb: allocator for %d workers", workers))
+	}
+	a.workers, a.next = workers, a.next%workers
+}
+
 // Allocate returns an unused SPI owned by worker; a negative worker takes the
 // next one in turn. The error wraps ErrFull when no slot is left.
 func (a *Allocator) Allocate(worker int) (SPI, error) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -137,5 +138,37 @@ func TestAllocatorRefuses(t *testing.T) {
 	}
 	if _, err := sadb.NewAllocator(1, brokenRand{}).Allocate(0); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Error(err)
+	}
+}
+
+// A data path that comes back with more or fewer workers: what is in use stays, and
+// new SPIs are those of the workers there are.
+func TestResize(t *testing.T) {
+	a := sadb.NewAllocator(4, seeded(9))
+	var held []sadb.SPI
+	for range 8 {
+		spi, err := a.Allocate(-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, spi)
+	}
+	for _, workers := range []int{2, 6, 1} {
+		a.Resize(workers)
+		owners := map[int]bool{}
+		for range 2 * workers {
+			spi, err := a.Allocate(-1)
+			if err != nil || slices.Contains(held, spi) || spi.Worker() >= workers {
+				t.Fatalf("%d workers: %v of worker %d, %v", workers, spi, spi.Worker(), err)
+			}
+			held = append(held, spi)
+			owners[spi.Worker()] = true
+		}
+		if len(owners) != workers {
+			t.Errorf("%d of %d workers own new SPIs", len(owners), workers)
+		}
+		if _, err := a.Allocate(workers); err == nil {
+			t.Errorf("an SPI of worker %d of %d", workers, workers)
+		}
 	}
 }

@@ -249,7 +249,8 @@ func (c *control) reported(m keysock.Message) error {
 // begins with the first one.
 func (c *control) greet(h keysock.Hello) error {
 	if c.engine != nil && h.Workers != c.hello.Workers {
-		return fmt.Errorf("the data path came back with %d workers instead of %d: starting anew", h.Workers, c.hello.Workers)
+		c.log.Warn("the data path has another number of workers", "workers", h.Workers, "before", c.hello.Workers)
+		c.spis.Resize(h.Workers)
 	}
 	c.hello = h
 	c.log.Info("data path", "workers", h.Workers, "cpu_crypto", h.Crypto)

@@ -310,7 +310,8 @@ func (d *dataPath) addresses() []netip.Addr {
 	return list
 }
 
-// sweep looks for idle SAs.
+// sweep looks for idle SAs, for paths to try again, and whether the ports are as they
+// were.
 func (d *dataPath) sweep(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -321,6 +322,9 @@ func (d *dataPath) sweep(ctx context.Context) error {
 		case now := <-tick.C:
 			d.server.SweepIdle(now, d.kernel.Report)
 			d.server.ForgetPaths(now)
+			if err := datapath.SameQueues(d.links); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -134,6 +134,10 @@ func (c *control) restore() {
 }
 
 func (c *control) restorePair(pair sadb.SPI) {
+	if pair.Worker() >= c.hello.Workers {
+		c.step(session.Expire{Pair: pair, Hard: true, Cause: "its worker is no more"})
+		return
+	}
 	out := c.ledger.out[pair]
 	out.Sequence += sequenceJump
 	if !out.ESN && out.Sequence >= sequenceEnd {

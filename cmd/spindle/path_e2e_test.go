@@ -121,3 +121,53 @@ func TestTwoQueues(t *testing.T) {
 	b.carry(6, tenThousand)
 	b.clean()
 }
+
+// TestQueuesChange: `ethtool -L` under a running gateway. It opens its ports anew
+// with as many workers, and its SAs carry on.
+func TestQueuesChange(t *testing.T) {
+	b := newBed(t, "ethtool", netlab.Options{Queues: 2})
+	channels := func(ns *netlab.NS, name string, n int) {
+		t.Helper()
+		_, err := ns.Run(t.Context(), "ethtool", "-L", name, "rx", fmt.Sprint(n), "tx", fmt.Sprint(n))
+		check(t, err)
+	}
+	// XDP on a veth wants no more queues at its peer.
+	for _, p := range []struct {
+		ns   *netlab.NS
+		name string
+	}{{b.A, "eth0"}, {b.Wire, "w6"}, {b.R6, "in0"}, {b.R6, "out0"}} {
+		channels(p.ns, p.name, 1)
+	}
+	b.spindles(nil)
+	b.up()
+	before := b.child(b.r6)
+	workers := func() int {
+		rows, err := testbed.Table[api.Worker](t.Context(), b.r6, api.Workers)
+		if err != nil {
+			return 0
+		}
+		return len(rows)
+	}
+	if n := workers(); n != 1 {
+		t.Fatalf("%d workers on ports with one queue", n)
+	}
+	channels(b.R6, "in0", 2)
+	channels(b.R6, "out0", 2)
+	check(t, b.r6.Await(t.Context(), patience, "open its ports anew", func() bool { return workers() == 2 }))
+	b.links()
+	check(t, b.r6.Await(t.Context(), patience, "replace the SA whose replay window is lost", func() bool {
+		now := children(t, b.r6, "installed")
+		return len(now) == 1 && now[0].SPIIn != before.SPIIn
+	}))
+	channels(b.A, "eth0", 2)
+	channels(b.Wire, "w6", 2)
+	results, err := flow(t.Context(), netlab.BulkOptions{Packets: 3000}, append(b.ways(4), b.ways(6)...))
+	check(t, err)
+	arrived(t, results)
+	rows, err := testbed.Table[api.IKESA](t.Context(), b.r6, api.IKESAs)
+	check(t, err)
+	if len(rows) != 1 {
+		t.Errorf("IKE SAs: %+v", rows)
+	}
+	b.secret()
+}
