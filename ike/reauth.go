@@ -29,6 +29,13 @@ func (h host) Reauthenticate(now time.Time, sa *v2.SA) {
 	c.renewing = h.begin(now, c, local, netip.AddrPortFrom(old.peer, ikePort), firstCarried(c, old), sadb.Flow{})
 }
 
+func (h host) CarriedBeside(sa *v2.SA, child string) bool {
+	return slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
+		other, ok := m.association.(*v2.SA)
+		return ok && other != sa && other.SamePeer(sa) && other.Carries(child)
+	})
+}
+
 // firstCarried is the child SA to bring over with IKE_AUTH.
 func firstCarried(c *connection, m *machine) *session.Child {
 	i := slices.IndexFunc(c.conf.Children, func(child session.Child) bool { return m.Carries(child.Name) })

@@ -19,6 +19,8 @@ const (
 	// switchTime is the longest that the responder of a rekey keeps sending on
 	// the old SA when the initiator's Delete does not come (RFC 7296 §2.8).
 	switchTime = 2 * time.Second
+	// takeOverTime is less: the initiator deletes the old IKE SA after switchTime.
+	takeOverTime = time.Second
 )
 
 // childState is where a child SA stands.
@@ -147,6 +149,18 @@ func (s *SA) switchOver(now time.Time, c *child) {
 		slog.String("suite", c.suite.String()), slog.Bool("encap", c.encap),
 		slog.String("local_ts", formatSelectors(c.localTS)), slog.String("remote_ts", formatSelectors(c.remoteTS)),
 		slog.String("key_in", c.keyIn), slog.String("key_out", c.keyOut))
+}
+
+// takeOver lets a child SA that we granted carry traffic. Where another IKE SA
+// with this peer carries it so far, that one goes on for takeOverTime: the
+// initiator, which authenticates again, cannot receive on the new one before our
+// answer reached it.
+func (s *SA) takeOver(now time.Time, c *child) {
+	if s.env.Host.CarriedBeside(s, c.conf.Name) {
+		c.switchAt = now.Add(takeOverTime)
+		return
+	}
+	s.switchOver(now, c)
 }
 
 // dropOutbound stops sending on the child SA.

@@ -385,7 +385,7 @@ func (s *SA) answerChild(now time.Time, d session.Datagram, m wire.Message, nonc
 		return
 	}
 	if old == nil {
-		s.switchOver(now, c)
+		s.takeOver(now, c)
 		return
 	}
 	c.switchAt = now.Add(switchTime)

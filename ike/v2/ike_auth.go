@@ -227,7 +227,7 @@ func (s *SA) welcome(now time.Time, d session.Datagram, m wire.Message, peer ses
 	}
 	s.respond(d, m, slices.Concat(lead, s.answerAnnounced(), s.crashToken(), payloads)...)
 	if c != nil {
-		s.switchOver(now, c)
+		s.takeOver(now, c)
 	}
 }
 

@@ -46,6 +46,9 @@ type Host interface {
 	Refused(now time.Time, conn, reason string)
 	// Up notes that a child SA stands.
 	Up(conn, child string)
+	// CarriedBeside reports whether another IKE SA with the same peer carries a child SA
+	// of that name.
+	CarriedBeside(s *SA, child string) bool
 	// Reauthenticate opens another IKE SA in the place of this one.
 	Reauthenticate(now time.Time, s *SA)
 	// MayLog and MayAnswer bound what strangers can make us log and send.
