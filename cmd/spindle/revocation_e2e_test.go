@@ -83,7 +83,7 @@ func TestReauthenticationUnderTraffic(t *testing.T) {
 	})
 	first := b.up()
 	options := paced
-	options.Duration = 12 * time.Second
+	options.Duration = 9 * time.Second
 	b.carry(4, options)
 	b.replaced(first)
 	b.clean()

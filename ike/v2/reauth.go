@@ -12,6 +12,10 @@ import (
 // reauthRetry is when an authentication that did not come about is tried again.
 const reauthRetry = 30 * time.Second
 
+// reauthMargin is what it takes at least to negotiate anew and to let go of the
+// old child SAs without losing a packet.
+const reauthMargin = 5 * time.Second
+
 // limitAuth starts the time for which this authentication is good. Rekeying the
 // IKE SA does not extend it: RFC 7296 §2.8.3, "reauthentication is done by
 // creating a new IKE SA from scratch". Both ends delete what is overdue; the
@@ -33,7 +37,8 @@ func (s *SA) plan(now time.Time, within time.Duration) {
 	if err != nil {
 		s.internal(err)
 	}
-	s.reauthAt = earliest(s.reauthAt, now.Add(soft.Time))
+	at := max(min(soft.Time, within-reauthMargin), within/2)
+	s.reauthAt = earliest(s.reauthAt, now.Add(at))
 }
 
 // heedAuthLifetime takes the responder's wish that we authenticate again within
