@@ -42,6 +42,7 @@ type check struct {
 // is the cause: what fails after it does so because of it.
 var checks = [...]check{
 	{"configuration", configuration},
+	{"policy", policy},
 	{"resolution", resolution},
 	{"data path", dataPath},
 	{"route", route},
@@ -49,7 +50,6 @@ var checks = [...]check{
 	{"certificate", certificate},
 	{"negotiation", negotiation},
 	{"liveness", liveness},
-	{"policy", policy},
 	{"IKE SA", ikeSA},
 	{"unknown SPIs", unknownSPIs},
 	{"child SA", childSA},
