@@ -72,8 +72,7 @@ func (w *Worker) send(adj *fib.Adjacency, ip []byte) packet.Verdict {
 // transmit puts the link header before n bytes of IP that already stand in the
 // reserved frame, and submits it.
 func (w *Worker) transmit(adj *fib.Adjacency, frame []byte, n int) {
-	eth := packet.Ethernet{Dst: adj.DstMAC, Src: adj.SrcMAC, Type: packet.EtherType(frame[packet.EthernetLen:])}
-	eth.Put(frame)
+	packet.PutLink(frame, &adj.DstMAC, &adj.SrcMAC)
 	w.ports[adj.Port].Queue.Submit(packet.EthernetLen + n)
 }
 

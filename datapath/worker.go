@@ -206,11 +206,11 @@ func linkScope(a netip.Addr) bool {
 func (w *Worker) parse(a arrival) ([]byte, packet.Verdict) {
 	ip := a.data
 	if a.origin == fromPort {
-		eth, v := packet.ParseEthernet(ip)
+		n, v := packet.NetworkHeader(ip)
 		if v != packet.Pass {
 			return nil, v
 		}
-		ip = ip[eth.Len:]
+		ip = ip[n:]
 	}
 	if v := w.outer.ParseIP(ip); v != packet.Pass {
 		return nil, v

@@ -62,6 +62,26 @@ func ParseEthernet(frame []byte) (Ethernet, Verdict) {
 	return e, Pass
 }
 
+// NetworkHeader is where a frame's IP header begins. ParseEthernet tells more, and
+// takes longer.
+func NetworkHeader(frame []byte) (int, Verdict) {
+	if len(frame) >= EthernetLen {
+		if t := binary.BigEndian.Uint16(frame[12:]); t == EtherTypeIPv4 || t == EtherTypeIPv6 {
+			return EthernetLen, Pass
+		}
+	}
+	e, v := ParseEthernet(frame)
+	return e.Len, v
+}
+
+// PutLink writes a link header without tags before the IP packet that stands in
+// the frame behind it.
+func PutLink(frame []byte, dst, src *MAC) {
+	binary.BigEndian.PutUint16(frame[12:], EtherType(frame[EthernetLen:]))
+	*(*MAC)(frame[0:6]) = *dst
+	*(*MAC)(frame[6:12]) = *src
+}
+
 // VLAN is the identifier of the outermost tag, 0 when there is none.
 func (e *Ethernet) VLAN() uint16 { return uint16(e.Tags[0]) & 0x0fff }
 

@@ -126,63 +126,66 @@ func Length(b []byte) (int, Verdict) {
 func (h *Header) parseIPv4(b []byte) Verdict {
 	header := int(b[0]&15) * 4
 	// RFC 1812 §5.2.2: a router MUST verify the IP header checksum.
-	if fold(sum(b[:header], 0)) != 0xffff {
+	if fold(headerSum(b[:header])) != 0xffff {
 		return DropChecksum
 	}
 	frag := binary.BigEndian.Uint16(b[6:])
-	p := Header{
-		Src:            netip.AddrFrom4([4]byte(b[12:16])),
-		Dst:            netip.AddrFrom4([4]byte(b[16:20])),
-		Protocol:       b[9],
-		Version:        4,
-		TOS:            b[1],
-		TTL:            b[8],
-		DF:             frag&0x4000 != 0,
-		More:           frag&0x2000 != 0,
-		FragmentOffset: int(frag&0x1fff) * 8,
-		ID:             uint32(binary.BigEndian.Uint16(b[4:])),
-		Length:         len(b),
-		Payload:        header,
+	more, offset := frag&0x2000 != 0, int(frag&0x1fff)*8
+	if reassemblesTooLong(more, offset, len(b)-header) {
+		return DropMalformed
 	}
-	return h.finish(&p, b)
-}
-
-// finish reads the ports and assigns the parsed header.
-func (h *Header) finish(p *Header, b []byte) Verdict {
-	p.Fragment = p.More || p.FragmentOffset != 0
-	if p.Fragment && p.FragmentOffset+p.Length-p.Payload > 0xffff {
-		return DropMalformed // reassembles to more than IP can say
-	}
-	if v := p.parsePorts(b[p.Payload:]); v != Pass {
+	src, dst, opaque, v := parsePorts(b[9], offset, b[header:])
+	if v != Pass {
 		return v
 	}
-	*h = *p
+	// Field by field: what is composed elsewhere would be copied through memory.
+	h.Src, h.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+	h.SrcPort, h.DstPort = src, dst
+	h.Protocol, h.Version, h.TOS, h.TTL = b[9], 4, b[1], b[8]
+	h.DF, h.Fragment, h.More, h.Opaque = frag&0x4000 != 0, more || offset != 0, more, opaque
+	h.FragmentOffset, h.ID = offset, uint32(binary.BigEndian.Uint16(b[4:]))
+	h.Length, h.Payload = len(b), header
 	return Pass
 }
 
-// parsePorts reads the selectors of the next layer. A first fragment too small
-// to hold them is dropped: nobody sends one without intent (RFC 1858 §3).
-func (h *Header) parsePorts(b []byte) Verdict {
+// headerSum is sum for an IPv4 header. Nearly all are five words long, of which
+// none can carry out of 64 bits.
+func headerSum(b []byte) uint64 {
+	if len(b) != IPv4Len {
+		return sum(b, 0)
+	}
+	x, y := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	return x>>32 + x&0xffffffff + y>>32 + y&0xffffffff + uint64(binary.BigEndian.Uint32(b[16:]))
+}
+
+// reassemblesTooLong is of a fragment with n bytes of payload that would make a
+// packet of more than IP can say.
+func reassemblesTooLong(more bool, offset, n int) bool {
+	return (more || offset != 0) && offset+n > 0xffff
+}
+
+// parsePorts reads the selectors of the next layer; opaque says that they are in
+// another fragment. A first fragment too small to hold them is dropped: nobody
+// sends one without intent (RFC 1858 §3).
+func parsePorts(protocol uint8, offset int, b []byte) (src, dst uint16, opaque bool, v Verdict) {
 	var need int
-	switch h.Protocol {
+	switch protocol {
 	case TCP, UDP, SCTP:
 		need = 4
 	case ICMP, ICMPv6:
 		need = 2
 	default:
-		return Pass
+		return 0, 0, false, Pass
 	}
-	if h.FragmentOffset != 0 {
-		h.Opaque = true
-		return Pass
+	if offset != 0 {
+		return 0, 0, true, Pass
 	}
 	if len(b) < need {
-		return DropTruncated
+		return 0, 0, false, DropTruncated
 	}
-	h.SrcPort = binary.BigEndian.Uint16(b)
-	h.DstPort = h.SrcPort
-	if need == 4 {
-		h.DstPort = binary.BigEndian.Uint16(b[2:])
+	src = binary.BigEndian.Uint16(b)
+	if need == 2 {
+		return src, src, false, Pass
 	}
-	return Pass
+	return src, binary.BigEndian.Uint16(b[2:]), false, Pass
 }

@@ -48,7 +48,16 @@ func (h *Header) parseIPv6(b []byte) Verdict {
 	if v := p.walkExtensions(b); v != Pass {
 		return v
 	}
-	return h.finish(&p, b)
+	p.Fragment = p.More || p.FragmentOffset != 0
+	if reassemblesTooLong(p.More, p.FragmentOffset, p.Length-p.Payload) {
+		return DropMalformed
+	}
+	var v Verdict
+	if p.SrcPort, p.DstPort, p.Opaque, v = parsePorts(p.Protocol, p.FragmentOffset, b[p.Payload:]); v != Pass {
+		return v
+	}
+	*h = p
+	return Pass
 }
 
 // walkExtensions moves Protocol and Payload past the extension headers. It ends
