@@ -19,8 +19,7 @@ import (
 //  8. does it fit the tunnel: else it is cut, or the source is told, oversize.go
 //  9. esp.Seal, straight into a frame of the port that leads to the peer
 func (w *Worker) outbound(a arrival, ip []byte) packet.Verdict {
-	flow := flowOf(&w.outer)
-	entry := w.snap.Match(sadb.Outbound, &flow)
+	entry := w.policyOf(&w.outer, ip)
 	if entry == nil || entry.Policy.Action == sadb.Discard {
 		return packet.DropPolicy
 	}
@@ -29,7 +28,7 @@ func (w *Worker) outbound(a arrival, ip []byte) packet.Verdict {
 	}
 	sa := entry.Outbound
 	if sa == nil {
-		return w.await(entry.Policy, &flow, a)
+		return w.await(entry.Policy, a)
 	}
 	if owner := sa.pair.Worker(); owner != w.id {
 		return w.handOff(owner, a)
@@ -43,7 +42,7 @@ func (w *Worker) protect(sa *outboundSA, a arrival, ip []byte) packet.Verdict {
 	if sa.ended(&sa.Counters) {
 		return sa.refuse(packet.DropLifetime)
 	}
-	adj := w.table.Lookup(sa.Remote())
+	adj := w.route(sa)
 	if adj == nil || adj.Kind == fib.Blackhole || adj.Kind == fib.Unreachable || adj.Kind == fib.Prohibit {
 		return sa.refuse(packet.DropNoRoute)
 	}
@@ -119,13 +118,13 @@ func (w *Worker) bypass(a arrival, ip []byte) packet.Verdict {
 }
 
 // await keeps a packet until its policy has an SA, and asks for one.
-func (w *Worker) await(p *sadb.Policy, flow *sadb.Flow, a arrival) packet.Verdict {
+func (w *Worker) await(p *sadb.Policy, a arrival) packet.Verdict {
 	if !p.Acquire {
 		return packet.DropPolicy
 	}
 	kept := w.waiting.keep(p.ID, a, w.now)
 	if w.waiting.mayAsk(p.ID, w.now) {
-		w.slow.Report(keysock.Acquire{Policy: p.ID, Flow: *flow})
+		w.slow.Report(keysock.Acquire{Policy: p.ID, Flow: flowOf(&w.outer)})
 	}
 	if !kept {
 		return packet.DropNoSA

@@ -38,6 +38,7 @@ type (
 		bounds
 		watch
 		sizing
+		way
 		held record
 	}
 )
@@ -65,7 +66,7 @@ func newOutboundSA(sa sadb.SA, partner *inboundSA, c *esp.Crypto) (*outboundSA, 
 	if err != nil {
 		return nil, err
 	}
-	return &outboundSA{out, newBounds(&sa), newWatch(&sa, partner, time.Now().UnixNano()), newSizing(&sa), newRecord(sa)}, nil
+	return &outboundSA{out, newBounds(&sa), newWatch(&sa, partner, time.Now().UnixNano()), newSizing(&sa), way{}, newRecord(sa)}, nil
 }
 
 func newRecord(sa sadb.SA) record {

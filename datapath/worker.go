@@ -59,7 +59,8 @@ type Worker struct {
 	// Loaded once per batch.
 	snap  *snapshot
 	table *fib.Table
-	now   int64 // nanoseconds since 1970, coarse: of the batch, not of the packet
+	era   uint64 // counts the tables
+	now   int64  // nanoseconds since 1970, coarse: of the batch, not of the packet
 	clock func() int64
 
 	// Scratch, so that nothing is allocated for a packet.
@@ -69,6 +70,7 @@ type Worker struct {
 	piece        []byte // the same, for what is made of the one in buffer
 	hint         int    // the port that the last decrypted packet left by
 
+	flows   flows
 	waiting waiting
 	strange strangers
 	errors  errorBudget
@@ -144,7 +146,9 @@ func (w *Worker) Run(ctx context.Context, cpu int) error {
 // Poll does one batch of everything and returns how many packets there were.
 func (w *Worker) Poll() (int, error) {
 	w.snap = w.reader.Enter()
-	w.table = w.routes.Table()
+	if t := w.routes.Table(); t != w.table {
+		w.table, w.era = t, w.era+1
+	}
 	w.now = w.clock()
 
 	total := w.resume()
