@@ -47,6 +47,7 @@ type Engine struct {
 	bySPI    map[wire.SPI]*machine
 	byInit   map[initKey]*machine // responders, by the IKE_SA_INIT request that made them
 	byPeer   map[netip.Addr][]*machine
+	byWho    map[who][]*machine // IKEv2's, once they are established
 	byPair   map[sadb.SPI]association
 	halfOpen int
 
@@ -66,6 +67,7 @@ type machine struct {
 	timer    *timer
 	conn     *connection
 	peer     netip.Addr
+	who      who // once it is established
 	init     initKey
 	halfOpen bool
 	stood    bool   // it was Established, and what waited for that was done
@@ -82,6 +84,7 @@ func New(cfg Config) *Engine {
 		bySPI:     make(map[wire.SPI]*machine),
 		byInit:    make(map[initKey]*machine),
 		byPeer:    make(map[netip.Addr][]*machine),
+		byWho:     make(map[who][]*machine),
 		byPair:    make(map[sadb.SPI]association),
 		cookies:   cookies{rand: cfg.Rand},
 		answers:   bucket{rate: strayRate, burst: strayBurst},
@@ -248,6 +251,7 @@ func (e *Engine) sync(now time.Time, m *machine) {
 		}
 	}
 	if m.conn != nil && m.Established() {
+		e.indexWho(m)
 		e.stands(now, m)
 	}
 	e.timers.set(m.timer, m.Deadline())
@@ -273,6 +277,7 @@ func (e *Engine) remove(now time.Time, m *machine) {
 		e.halfOpen--
 	}
 	e.unindexPeer(m)
+	e.unindexWho(m)
 	e.timers.set(m.timer, time.Time{})
 	e.sas = without(e.sas, m)
 	if m.conn != nil {
@@ -280,6 +285,27 @@ func (e *Engine) remove(now time.Time, m *machine) {
 		if len(m.conn.sas) == 0 {
 			e.startAgain(now, m.conn)
 		}
+	}
+}
+
+// who is a peer by what it has proved to be, wherever it is.
+type who struct{ conn, id string }
+
+// indexWho makes an IKE SA findable by its peer's identity: with 100,000 peers
+// INITIAL_CONTACT must not look at all of them.
+func (e *Engine) indexWho(m *machine) {
+	if sa, ok := m.association.(*v2.SA); ok && m.who == (who{}) {
+		m.who = who{sa.Conn().Name, sa.Peer()}
+		e.byWho[m.who] = append(e.byWho[m.who], m)
+	}
+}
+
+func (e *Engine) unindexWho(m *machine) {
+	if m.who == (who{}) {
+		return
+	}
+	if e.byWho[m.who] = without(e.byWho[m.who], m); len(e.byWho[m.who]) == 0 {
+		delete(e.byWho, m.who)
 	}
 }
 
@@ -337,7 +363,7 @@ func (h host) Established(now time.Time, sa *v2.SA) {
 // notification "asserts that this IKE SA is the only IKE SA currently active
 // between the authenticated identities".
 func (h host) InitialContact(now time.Time, sa *v2.SA) {
-	for _, m := range slices.Clone(h.sas) {
+	for _, m := range slices.Clone(h.byWho[who{sa.Conn().Name, sa.Peer()}]) {
 		other, ok := m.association.(*v2.SA)
 		if !ok || other == sa || !other.SamePeer(sa) || other.State() != v2.Established {
 			continue

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -100,4 +101,27 @@ func TestIKERekeyUnderTraffic(t *testing.T) {
 		t.Errorf("IKE SA was not replaced: %+v, %v", sas, err)
 	}
 	b.clean()
+}
+
+// TestRekeyMinute: for a minute both ends replace the child SA and the IKE SA
+// every few seconds, so that they also do it at once, and not one packet is lost.
+func TestRekeyMinute(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, "minute", netlab.Options{}).strongSwan(func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanConfig) {
+		r6.Lines, r6.ChildLines = []string{"lifetime: 9s"}, []string{"lifetime: {time: 5s}"}
+		r8.ConnLines = []string{"rekey_time = 7s", "over_time = 10s", "rand_time = 1s"}
+		r8.ChildLines = []string{"rekey_time = 4s", "life_time = 12s", "rand_time = 1s"}
+	})
+	first := b.up()
+	o := paced
+	o.Duration, o.Rate = time.Minute, 500
+	b.carry(4, o)
+	b.replaced(first)
+	b.clean()
+	log := b.r6.Log()
+	for _, event := range []string{"IKE SA rekeyed", "child SA established"} {
+		if n := strings.Count(log, event); n < 5 {
+			t.Errorf("%q stands %d times in the log", event, n)
+		}
+	}
 }

@@ -65,6 +65,9 @@ func (s *SA) SamePeer(o *SA) bool {
 	return s.conn != nil && s.conn == o.conn && s.peerID.Equal(o.peerID)
 }
 
+// Peer is the identity that the peer has proved.
+func (s *SA) Peer() string { return text(s.peerID) }
+
 func text(id session.Identity) string {
 	if id.IsZero() {
 		return ""
