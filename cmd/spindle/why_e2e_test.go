@@ -12,6 +12,7 @@ import (
 	"spindle/cmd/internal/api"
 	"spindle/cmd/internal/testbed"
 	"spindle/tools/netlab"
+	"spindle/tools/pki"
 )
 
 // why asks the gateway as its operator does.
@@ -186,4 +187,17 @@ func TestWhyNAT(t *testing.T) {
 	stop := b.pinging(b.B)
 	b.names(b.r8, "r6", "nat-mapping-lost", "nat_keepalive")
 	stop()
+}
+
+// TestWhyCertificate: strongSwan as R8 shows a certificate that has expired.
+func TestWhyCertificate(t *testing.T) {
+	yesterday := time.Now().Add(-24 * time.Hour).UTC().Truncate(time.Second)
+	p := newPaper(t, pki.P256, func(l *pki.Leaf) { l.NotBefore, l.NotAfter = yesterday.Add(-time.Hour), yesterday })
+	b := newBed(t, "whycert", netlab.Options{})
+	b.strongSwan(func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanConfig) {
+		p.theirs(r8, "r8.example.net")
+		r6.Auth = p.ours("r8.example.net")
+	})
+	check(t, b.r6.Up(t.Context(), api.Target{Conn: "r8"}))
+	b.names(b.r6, "r8", "certificate", "CN=r8 expired since "+yesterday.Format(time.RFC3339), "Renew")
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
 	"spindle/cmd/internal/api"
 	"spindle/cmd/internal/metrics"
 )
@@ -112,5 +114,17 @@ func TestPartialScrape(t *testing.T) {
 	_, body := scrape(t, gateway{countersErr: errors.New("no data path is running")})
 	if !strings.Contains(body, `spindle_connection_up{conn="r8",reason="up"} 1`) {
 		t.Errorf("connections are missing in\n%s", body)
+	}
+}
+
+// TestNames: names, types and help are as promtool wants them.
+func TestNames(t *testing.T) {
+	_, body := scrape(t, gateway{})
+	problems, err := promlint.New(strings.NewReader(body)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 }
