@@ -113,6 +113,15 @@ func TestCertificatesWithStrongSwan(t *testing.T) {
 	}
 }
 
+// refusal waits for the one line that R6 logs, which may come after the answer.
+func (b *bed) refusal(mark int, words ...string) {
+	b.t.Helper()
+	check(b.t, b.r6.Await(b.t.Context(), patience, "log the refusal", func() bool {
+		return strings.Contains(b.r6.Log()[mark:], "level=WARN")
+	}))
+	oneLine(b.t, b.r6, "r8", mark, words...)
+}
+
 // TestRefusedCertificates: what is wrong with a certificate is said in one line,
 // and its peer learns no more than that it was refused.
 func TestRefusedCertificates(t *testing.T) {
@@ -166,7 +175,7 @@ func TestRefusedCertificates(t *testing.T) {
 			if out, err := b.swan.Initiate(t.Context()); err == nil {
 				t.Errorf("strongSwan was let in:\n%s", out)
 			}
-			oneLine(t, b.r6, "r8", mark, c.say)
+			b.refusal(mark, c.say)
 			if log := b.swan.Log(); !strings.Contains(log, "AUTHENTICATION_FAILED") && !strings.Contains(log, "N(AUTH_FAILED)") {
 				t.Error("strongSwan was not told AUTHENTICATION_FAILED")
 			}
@@ -234,7 +243,7 @@ func TestEAPWithStrongSwan(t *testing.T) {
 				if err == nil {
 					t.Errorf("strongSwan was let in:\n%s", out)
 				}
-				oneLine(t, b.r6, "r8", mark, c.refused)
+				b.refusal(mark, c.refused)
 				return
 			}
 			check(t, err)
