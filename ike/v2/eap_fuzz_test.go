@@ -3,6 +3,7 @@ package v2
 import (
 	"crypto/x509"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -119,4 +120,21 @@ func selfSigned(f *testing.F) []byte {
 		f.Fatal(err)
 	}
 	return leaf.Cert.Raw
+}
+
+// TestOtherCertificates: RFC 7296 §3.6, hash and URL is used only by those that
+// announce HTTP_CERT_LOOKUP_SUPPORTED, which we do not.
+func TestOtherCertificates(t *testing.T) {
+	for encoding, want := range map[wire.CertEncoding]string{
+		wire.CertHashURLX509:   "peer sends its certificate as hash and URL",
+		wire.CertHashURLBundle: "peer sends its certificate as hash and URL",
+		wire.CertPKCS7X509:     "peer sends a certificate of encoding 1, we take X.509 (4)",
+		wire.CertX509Signature: "peer sends a malformed certificate",
+		wire.CertCRL:           "",
+	} {
+		_, wrong := parseCertificates([]wire.Payload{wire.CERT{Encoding: encoding, Data: []byte{1, 2, 3}}})
+		if !strings.HasPrefix(wrong, want) || want == "" && wrong != "" {
+			t.Errorf("%d: %q", encoding, wrong)
+		}
+	}
 }
