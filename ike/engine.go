@@ -351,8 +351,8 @@ func (h host) Alone(sa *v2.SA) bool {
 }
 
 func (h host) Established(now time.Time, sa *v2.SA) {
-	for _, m := range h.byPeer[sa.Remote().Addr()] {
-		if other, ok := m.association.(*v2.SA); ok && other != sa && other.SamePeer(sa) {
+	for _, m := range h.byWho[who{sa.Conn().Name, sa.Peer()}] {
+		if other, ok := m.association.(*v2.SA); ok && other != sa && other.SamePeer(sa) && other.Remote().Addr() == sa.Remote().Addr() {
 			other.Crossed(now, sa)
 			h.timers.set(m.timer, m.Deadline())
 		}
