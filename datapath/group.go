@@ -51,6 +51,17 @@ func NewGroup(ports [][]Port, db *DB, routes Routes, slow SlowPath) (*Group, err
 	return g, nil
 }
 
+// Prefer names the DSCPs whose packets go first, and are not dropped for others,
+// when a worker is late (N7). It is for before the workers run.
+func (g *Group) Prefer(dscp []uint8) {
+	for _, w := range g.Workers {
+		w.prefer.dscp = 0
+		for _, v := range dscp {
+			w.prefer.dscp |= 1 << (v & 63)
+		}
+	}
+}
+
 // connect makes a ring for every pair of workers. What this host sends enters at
 // worker 0, which hands it to its owner like any other packet.
 func (g *Group) connect() {

@@ -133,6 +133,7 @@ func (w *Worker) publish() {
 	for v := range w.counters {
 		w.published[v].Store(w.counters[v])
 	}
+	w.prefer.published.Store(w.prefer.count)
 	for _, sa := range w.changed {
 		sa.publish(w.slow)
 	}

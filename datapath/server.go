@@ -259,6 +259,9 @@ func (s *Server) Stats(emit func(keysock.Counters) error) error {
 			return err
 		}
 	}
+	if err := s.Group.preferred(emit); err != nil {
+		return err
+	}
 	if err := emit(s.Group.Counters()); err != nil {
 		return err
 	}

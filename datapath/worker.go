@@ -65,15 +65,16 @@ type Worker struct {
 
 	// Scratch, so that nothing is allocated for a packet.
 	outer, inner packet.Header
-	frames       [batch][]byte
-	buffer       []byte // of the largest packet
-	piece        []byte // the same, for what is made of the one in buffer
-	hint         int    // the port that the last decrypted packet left by
+	frames       [deep][]byte // the first batch of them, unless overloaded
+	buffer       []byte       // of the largest packet
+	piece        []byte       // the same, for what is made of the one in buffer
+	hint         int          // the port that the last decrypted packet left by
 
 	flows   flows
 	waiting waiting
 	strange strangers
 	errors  errorBudget
+	prefer  preference
 	changed []news // SAs touched since the last publication
 	settled int64  // when that was
 
@@ -100,6 +101,7 @@ func newWorker(id int, ports []Port, wake int) *Worker {
 		clock:  func() int64 { return time.Now().UnixNano() },
 		buffer: make([]byte, kernelBytes), piece: make([]byte, kernelBytes), changed: make([]news, 0, changedSAs),
 	}
+	w.prefer.full = make([]int, len(ports))
 	w.fds = append(w.fds, unix.PollFd{Fd: int32(wake), Events: unix.POLLIN})
 	for _, p := range ports {
 		if fd := p.Queue.FD(); fd >= 0 {
@@ -153,13 +155,7 @@ func (w *Worker) Poll() (int, error) {
 
 	total := w.resume()
 	for i := range w.ports {
-		q := w.ports[i].Queue
-		n := q.Peek(w.frames[:])
-		for _, frame := range w.frames[:n] {
-			w.count(w.arrive(arrival{origin: fromPort, port: i, data: frame}))
-		}
-		q.Release()
-		total += n
+		total += w.receive(i)
 	}
 	for _, ring := range w.in {
 		n := ring.ready(batch)
@@ -178,6 +174,21 @@ func (w *Worker) Poll() (int, error) {
 	}
 	w.settle()
 	return total, nil
+}
+
+// receive does a batch of the frames that came by a port.
+func (w *Worker) receive(port int) int {
+	q := w.ports[port].Queue
+	if w.prefer.late(port) {
+		return w.triage(port, q)
+	}
+	n := q.Peek(w.frames[:batch])
+	for _, frame := range w.frames[:n] {
+		w.count(w.arrive(arrival{origin: fromPort, port: port, data: frame}))
+	}
+	q.Release()
+	w.prefer.took(port, n)
+	return n
 }
 
 // arrive takes a packet to the side that it belongs to.

@@ -193,6 +193,7 @@ func (c *control) supervised(m *supervise.Message, reloads *reloads) error {
 		}
 		c.conf = conf
 		c.log.Info("configuration", "summary", conf.Summary())
+		c.setPolicies()
 		c.step(session.ConfigChanged{Connections: c.names.expand(conf.Connections)})
 	}
 	return nil
@@ -259,6 +260,7 @@ func (c *control) greet(h keysock.Hello) error {
 		c.engine = ike.New(ike.Config{Rand: rand.Reader, SPIs: c.spis, CrashSecret: c.conf.CrashSecret, TLS: eaptls.New,
 			Trace: c.tracing()})
 		c.adopt()
+		c.setPolicies()
 		c.step(session.ConfigChanged{Connections: c.names.expand(c.conf.Connections)})
 	} else {
 		c.restore()

@@ -199,6 +199,7 @@ func (d *dataPath) openPorts(links []datapath.Link) (err error) {
 	if d.group, err = datapath.NewGroup(d.ports.Queues(), db, d.routes, d.kernel); err != nil {
 		return err
 	}
+	d.group.Prefer(d.settings.Priority)
 	d.closers = append(d.closers, d.crypto.Close, func() error { d.group.Close(); d.server.Wipe(); return nil })
 	d.server = &datapath.Server{
 		DB: db, Group: d.group, Steering: guarded, Host: d.host, Routes: d.routes, Crypto: d.crypto,

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"spindle/cmd/internal/config"
 	"spindle/ike/session"
 	"spindle/sadb"
 	"spindle/sadb/keysock"
@@ -192,6 +193,24 @@ func (c *control) deleteOrphan(pair sadb.SPI) {
 	c.call(keysock.Delete{Direction: sadb.Inbound, Pair: pair})
 	c.spis.Free(pair)
 	delete(c.ledger.orphans, pair)
+}
+
+// setPolicies makes the SPD entries of the configuration's `policies` those of the
+// data path. The engine has no part in them.
+func (c *control) setPolicies() {
+	if c.engine == nil {
+		return
+	}
+	want := map[sadb.PolicyID]bool{}
+	for _, p := range c.conf.Policies {
+		want[p.ID] = true
+		c.apply(session.Policy{Policy: p})
+	}
+	for _, id := range slices.Sorted(maps.Keys(c.ledger.policies)) {
+		if config.IsConfigured(id) && !want[id] {
+			c.apply(session.Policy{Remove: true, Policy: sadb.Policy{ID: id}})
+		}
+	}
 }
 
 // dropStalePolicies removes the SPD entries that only an earlier control process knew.

@@ -51,6 +51,7 @@ const (
 	DropHandoffFull // the ring to the owner worker is full
 	DropTXFull      // the port's TX ring is full
 	DropSlowPath    // the slow path device refused the packet
+	DropOverload    // the worker is late, and others go first (N7)
 
 	Verdicts // how many there are
 )
@@ -63,7 +64,7 @@ var verdictNames = [Verdicts]string{
 	"drop_truncated", "drop_malformed", "drop_not_ip", "drop_checksum",
 	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_ecn", "drop_selector",
 	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime", "drop_fragment",
-	"drop_ttl", "drop_too_big", "drop_no_route", "drop_punt_full", "drop_handoff_full", "drop_tx_full", "drop_slow_path",
+	"drop_ttl", "drop_too_big", "drop_no_route", "drop_punt_full", "drop_handoff_full", "drop_tx_full", "drop_slow_path", "drop_overload",
 }
 
 // Dropped tells the verdicts that lose a packet.

@@ -41,7 +41,7 @@ func (d *decoder) child(n ast.Node) session.Child {
 	}
 	var local, remote bool // the file says what it is
 	before := len(d.problems)
-	d.object(n, "a child",
+	d.object(n, "a child", append([]field{
 		must("name", func(n ast.Node) { c.Name = d.name(n, "child name") }),
 		may("local", func(n ast.Node) { local = true; c.Local = d.selectors(n, "child local") }),
 		may("remote", func(n ast.Node) { remote = true; c.Remote = d.selectors(n, "child remote") }),
@@ -51,13 +51,8 @@ func (d *decoder) child(n ast.Node) session.Child {
 		may("idle", d.duration(&c.Idle, "idle", 0, forever)),
 		may("lifetime", func(n ast.Node) { d.lifetime(n, &c.Lifetime) }),
 		may("replay_window", func(n ast.Node) { d.window(n, &c.ReplayWindow) }),
-		may("df", chooseInto(d, &c.DF, "df",
-			choice[sadb.DFPolicy]{"copy", sadb.DFCopy, false},
-			choice[sadb.DFPolicy]{"set", sadb.DFSet, false},
-			choice[sadb.DFPolicy]{"clear", sadb.DFClear, false})),
-		may("prefragment", d.boolean(&c.Prefragment, "prefragment")),
 		may("single_pair", d.boolean(&c.SinglePair, "single_pair")),
-	)
+	}, d.shape(&c)...)...)
 	if !local {
 		d.open = append(d.open, openSide{where(n), "local"})
 	}
@@ -92,15 +87,16 @@ func (d *decoder) window(n ast.Node, into *uint32) {
 
 // families refuses a child of which no packet can exist: IPv4 here, IPv6 there.
 func (d *decoder) families(n ast.Node, c session.Child) {
+	if !common(c.Local, c.Remote) {
+		d.refuse(n, "child %q: local and remote have no address family in common", c.Name)
+	}
+}
+
+func common(local, remote []sadb.Selector) bool {
 	has := func(list []sadb.Selector, four bool) bool {
 		return slices.ContainsFunc(list, func(s sadb.Selector) bool { return s.First.Is4() == four })
 	}
-	for _, four := range []bool{true, false} {
-		if has(c.Local, four) && has(c.Remote, four) {
-			return
-		}
-	}
-	d.refuse(n, "child %q: local and remote have no address family in common", c.Name)
+	return has(local, true) && has(remote, true) || has(local, false) && has(remote, false)
 }
 
 func (d *decoder) selectors(n ast.Node, what string) []sadb.Selector {

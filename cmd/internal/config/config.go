@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"spindle/ike/session"
+	"spindle/sadb"
 )
 
 // maxFile bounds the configuration file: 10,000 connections take about 5 MB.
@@ -30,6 +31,7 @@ type Config struct {
 	Metrics     netip.AddrPort // zero: none
 	ControlUser string         // "" takes spindle, else nobody
 	Idle        time.Duration  // of children that name none (T1); 0 never
+	Policies    []sadb.Policy  // bypass and discard, in the order of the file
 	Connections []session.Connection
 
 	// CrashSecret is of no file: the supervisor keeps it over restarts, for quick
@@ -50,6 +52,7 @@ type Datapath struct {
 	CPUs            []int    // worker n is pinned to CPUs[n]; empty leaves the choice to the data path
 	XDP             string   // auto, native, generic
 	UMEM            string   // auto, pages
+	Priority        []uint8  // DSCPs that go first when a worker is overloaded (N7)
 	FailClosed      bool     // protected traffic is dropped while no data path runs
 
 	// Protected is where protected traffic goes, with FailClosed: known before the
@@ -134,6 +137,7 @@ func (c *Config) RestartNeeded(old *Config) []string {
 	differ("cpus", slices.Equal(a.CPUs, b.CPUs))
 	differ("xdp", a.XDP == b.XDP)
 	differ("umem", a.UMEM == b.UMEM)
+	differ("priority", slices.Equal(a.Priority, b.Priority))
 	differ("fail_closed", a.FailClosed == b.FailClosed)
 	differ("control_user", c.ControlUser == old.ControlUser)
 	return keys

@@ -26,6 +26,8 @@ func (d *decoder) config(n ast.Node, c *Config) {
 		may("fail_closed", d.boolean(&p.FailClosed, "fail_closed")),
 		may("metrics", func(n ast.Node) { d.metrics(n, &c.Metrics) }),
 		may("control_user", func(n ast.Node) { c.ControlUser = d.name(n, "control_user") }),
+		may("priority", func(n ast.Node) { d.priority(n, &p.Priority) }),
+		may("policies", func(n ast.Node) { d.policies(n, &c.Policies) }),
 		may("idle", d.duration(&c.Idle, "idle", 0, forever)),
 		must("connections", func(n ast.Node) { c.Connections = d.connections(n) }),
 	)

@@ -107,6 +107,7 @@ func TestLoadFull(t *testing.T) {
 			Name: "lan", Local: selectors("10.6.6.6/32", "2001:db8:6::/64"), Remote: selectors("10.8.8.0/24", "2001:db8:8::/64"),
 			ESP: esp, Idle: 2 * time.Minute, Lifetime: sadb.Lifetime{Time: 30 * time.Minute, Bytes: 64 << 30, Packets: 1e6},
 			ReplayWindow: 64, DF: sadb.DFClear,
+			KeepMSS: true, PathMTU: 1400, TFC: 512, FixDSCP: true, DSCP: 34,
 		}, {
 			Name: "other", Local: selectors("10.6.6.7/32"), Remote: selectors("10.8.9.1/32"),
 			ESP: esp, Lifetime: sadb.Lifetime{Time: time.Hour}, ReplayWindow: 4096, Prefragment: true,
@@ -132,7 +133,7 @@ func TestLoadFull(t *testing.T) {
 	}
 	ports := config.Datapath{
 		Outside: []string{"eth1"}, Inside: []string{"eth2", "eth1"}, Workers: 2, CPUs: []int{0, 1},
-		XDP: "native", UMEM: "auto", FailClosed: true,
+		XDP: "native", UMEM: "auto", FailClosed: true, Priority: []uint8{46, 40, 12},
 	}
 	for _, p := range []string{"10.8.8.0/24", "10.8.9.1/32", "10.99.0.0/16", "2001:db8:8::/64"} {
 		ports.Protected = append(ports.Protected, netip.MustParsePrefix(p))
@@ -203,7 +204,7 @@ func TestWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Dir(path)
-	want := path + ":16:17: psk file " + dir + "/r8.psk is readable by everybody: chmod 600 it"
+	want := path + ":20:17: psk file " + dir + "/r8.psk is readable by everybody: chmod 600 it"
 	if got := c.Warnings.Error(); got != want {
 		t.Errorf("warnings:\n%s\nwant:\n%s", got, want)
 	}

@@ -38,7 +38,7 @@ func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"unknown key", "idle: 120s", "idel: 120s", `F:13:9: unknown key "idel" in a child: did you mean "idle"?`},
 		{"unknown key, no likeness", "inside: [eth2]", "colour: red",
-			`F:2:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user, idle or connections`},
+			`F:2:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user, priority, policies, idle or connections`},
 		{"key twice", "inside: [eth2]", "outside: [eth2]", `F:2:1: "outside" stands twice in the configuration: first at 1:1`},
 		{"key missing", "outside: [eth1]\n", "", `F:1:1: the configuration lacks the key "outside"`},
 		{"key missing in a child", "        remote: [10.8.8.0/24]\n", "", `F:10:9: a child lacks the key "remote"`},
@@ -118,6 +118,13 @@ func TestRefusals(t *testing.T) {
 		{"size", "idle: 120s", "lifetime: {bytes: 64Gb}", `F:13:27: lifetime bytes: "64Gb" is not a size: write for example 512MiB or 64GiB`},
 		{"size overflow", "idle: 120s", "lifetime: {bytes: 99999999TiB}", `F:13:27: lifetime bytes: 99999999TiB is more than 2^64 bytes`},
 		{"count", "idle: 120s", "lifetime: {packets: -1}", `F:13:29: lifetime packets: "-1" is not a whole number`},
+		{"dscp", "idle: 120s", "dscp: gold", `F:13:15: dscp: "gold" is no codepoint: write copy, a name such as ef, cs5 or af41 or a number from 0 to 63`},
+		{"dscp number", "idle: 120s", "dscp: 64", `F:13:15: dscp: 64 is out of range: 0 to 63`},
+		{"path mtu", "idle: 120s", "path_mtu: 500", `F:13:19: path_mtu: 500 is out of range: 576 to 65535`},
+		{"priority", "inside: [eth2]", "priority: {dscp: [ef, ef]}", `F:2:23: priority dscp names ef twice`},
+		{"policy without an action", "inside: [eth2]", "policies:\n  - {local: [10.6.6.0/24], remote: [10.9.0.0/16]}", `F:3:5: a policy lacks the key "action"`},
+		{"policy that protects", "inside: [eth2]", "policies:\n  - {action: protect, local: [10.6.6.0/24], remote: [10.9.0.0/16]}", `F:3:14: action: "protect" is none of its words: write bypass or discard`},
+		{"families of a policy", "inside: [eth2]", "policies:\n  - {action: bypass, local: [10.6.6.0/24], remote: [\"2001:db8::/64\"]}", `F:3:5: policy: local and remote have no address family in common`},
 		{"replay window", "idle: 120s", "replay_window: 32", `F:13:24: replay_window: 32 is too small: 0 disables it, else 64 to 65536 packets`},
 
 		{"psk file missing", "r8.psk", "/nonexistent/r9.psk",
@@ -156,7 +163,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	expectRefusal(t, text, `F:2:10: inside: "eth/2" cannot be an interface name: 1 to 15 characters, no slash, colon or blank
 F:12:18: child remote: 10.8.8.8/24 has host bits set: did you mean 10.8.8.0/24?
 F:13:15: idle: 120 has no unit: write 120s, or ms, m, h
-F:14:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user, idle or connections`)
+F:14:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user, priority, policies, idle or connections`)
 }
 
 func TestSameSelectors(t *testing.T) {
