@@ -50,6 +50,11 @@ func (b *bed) replaced(first api.ChildSA) {
 		b.t.Errorf("child SA was not replaced: first %s/%s, now %+v", first.SPIIn, first.SPIOut, now)
 		return
 	}
+	rekeys, err := testbed.Table[api.Rekeys](b.t.Context(), b.r6, api.Rekeying)
+	check(b.t, err)
+	if len(rekeys) != 1 || rekeys[0].Count == 0 || rekeys[0].GapUS > 0 || rekeys[0].GapPackets > 0 {
+		b.t.Errorf("rekeys are counted as %+v, want some without a gap", rekeys)
+	}
 	if b.r8 == nil {
 		return
 	}

@@ -201,3 +201,31 @@ func TestWhyCertificate(t *testing.T) {
 	check(t, b.r6.Up(t.Context(), api.Target{Conn: "r8"}))
 	b.names(b.r6, "r8", "certificate", "CN=r8 expired since "+yesterday.Format(time.RFC3339), "Renew")
 }
+
+// TestWhyStrongSwan: the causes that its own words and silence lead to.
+func TestWhyStrongSwan(t *testing.T) {
+	b := newBed(t, "whyswan", netlab.Options{}).strongSwan(nil)
+	good := testbed.R6(b.Gateways)
+	bad := func(change func(r6 *testbed.Tunnel)) {
+		t.Helper()
+		r6 := good
+		change(&r6)
+		check(t, b.r6.Configure(r6.YAML()))
+		check(t, b.r6.Reload(t.Context()))
+		check(t, b.r6.Up(t.Context(), api.Target{Conn: "r8"}))
+	}
+	bad(func(r6 *testbed.Tunnel) { r6.PSK = "another secret of twenty-nine" })
+	b.names(b.r6, "r8", "authentication", "AUTHENTICATION_FAILED")
+	bad(func(r6 *testbed.Tunnel) { r6.RemoteTS = prefixes("10.7.7.7/32") })
+	b.names(b.r6, "r8", "selectors", "TS_UNACCEPTABLE", "10.7.7.7")
+	bad(func(r6 *testbed.Tunnel) { r6.IKE = "aes256gcm16-prfsha384-ecp384" })
+	b.names(b.r6, "r8", "proposals", "NO_PROPOSAL_CHOSEN")
+	bad(func(*testbed.Tunnel) {})
+	b.carries()
+	b.names(b.r6, "r8", "up")
+	heal := b.lose("ip saddr 192.0.2.8 udp sport 4500 ip length > 110 ip length < 200")
+	stop := b.pinging(b.A)
+	b.names(b.r6, "r8", "esp-blocked", "UDP 4500 with ESP in it")
+	stop()
+	heal()
+}
