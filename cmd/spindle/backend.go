@@ -286,6 +286,10 @@ func (b *backend) Down(ctx context.Context, t api.Target) error {
 	return b.act(ctx, t, session.Terminate{Conn: t.Conn, Child: t.Child})
 }
 
+func (b *backend) Rekey(ctx context.Context, t api.Target) error {
+	return b.act(ctx, t, session.Rekey{Conn: t.Conn, Child: t.Child})
+}
+
 func (b *backend) act(ctx context.Context, t api.Target, in session.Input) error {
 	return b.status(ctx, func(s session.Status) error {
 		i := slices.IndexFunc(s.Connections, func(c session.ConnectionStatus) bool { return c.Conn == t.Conn })

@@ -161,8 +161,9 @@ func (t tunnel) Events(context.Context) ([]api.Event, error) {
 	return rows(t, api.Event{Level: "INFO", Event: "child SA established", Attrs: map[string]string{"conn": "r8", "peer": "192.0.2.2", "reason": "first packet"}})
 }
 
-func (t tunnel) Up(_ context.Context, x api.Target) error   { return known(x) }
-func (t tunnel) Down(_ context.Context, x api.Target) error { return known(x) }
+func (t tunnel) Up(_ context.Context, x api.Target) error    { return known(x) }
+func (t tunnel) Rekey(_ context.Context, x api.Target) error { return known(x) }
+func (t tunnel) Down(_ context.Context, x api.Target) error  { return known(x) }
 func (t tunnel) Reload(context.Context) error {
 	return fmt.Errorf("f.yaml:1:1: one\nf.yaml:2:1: two")
 }

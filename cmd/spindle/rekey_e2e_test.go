@@ -130,3 +130,28 @@ func TestRekeyMinute(t *testing.T) {
 		}
 	}
 }
+
+// TestRekeyAtOnce: both ends replace the IKE SA and the child SA at the same
+// moment, several times, and not one packet is lost.
+func TestRekeyAtOnce(t *testing.T) {
+	b := newBed(t, "at-once", netlab.Options{}).spindles(nil)
+	first := b.up()
+	asked := make(chan error, 20)
+	for i := range 5 {
+		time.AfterFunc(time.Duration(200+500*i)*time.Millisecond, func() {
+			for _, child := range []string{"", "lan"} {
+				for g, conn := range map[*testbed.Gateway]string{b.r6: "r8", b.r8: "r6"} {
+					go func() { asked <- g.Rekey(context.WithoutCancel(t.Context()), api.Target{Conn: conn, Child: child}) }()
+				}
+			}
+		})
+	}
+	o := paced
+	o.Duration = 3 * time.Second
+	b.carry(4, o)
+	for range cap(asked) {
+		check(t, <-asked)
+	}
+	b.replaced(first)
+	b.clean()
+}

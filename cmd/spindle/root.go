@@ -74,7 +74,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage.`,
 	}
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usagef("%s: %v", c.CommandPath(), err) })
 	c.PersistentFlags().String("runtime-dir", defaultRuntimeDir, "directory of the gateway's lock and API socket")
-	c.AddCommand(runCommand(), checkCommand(), showCommand(), whyCommand(), clearCommand(), debugCommand(), upCommand(), downCommand(), reloadCommand(), demoCommand(), benchCommand(),
+	c.AddCommand(runCommand(), checkCommand(), showCommand(), whyCommand(), clearCommand(), debugCommand(), upCommand(), downCommand(), rekeyCommand(), reloadCommand(), demoCommand(), benchCommand(),
 		datapathCommand(), controlCommand(), versionCommand())
 	return c
 }

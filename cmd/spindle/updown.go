@@ -105,6 +105,10 @@ func downCommand() *cobra.Command {
 	return targetCommand("down", "Take a connection or one child down, telling the peer", "going down", (*api.Client).Down)
 }
 
+func rekeyCommand() *cobra.Command {
+	return targetCommand("rekey", "Replace the keys of a connection's IKE SA or of one child, in IKEv2", "being rekeyed", (*api.Client).Rekey)
+}
+
 func targetCommand(name, short, done string, act func(*api.Client, context.Context, api.Target) error) *cobra.Command {
 	return &cobra.Command{
 		Use:     name + " CONN[/CHILD]",

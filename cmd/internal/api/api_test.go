@@ -63,9 +63,10 @@ func (*gateway) ChildSAs(context.Context) ([]api.ChildSA, error) {
 	}}, nil
 }
 
-func (g *gateway) Up(_ context.Context, t api.Target) error   { return g.act("up", t) }
-func (g *gateway) Down(_ context.Context, t api.Target) error { return g.act("down", t) }
-func (g *gateway) Reload(context.Context) error               { return fmt.Errorf("f.yaml:1:1: wrong") }
+func (g *gateway) Up(_ context.Context, t api.Target) error    { return g.act("up", t) }
+func (g *gateway) Rekey(_ context.Context, t api.Target) error { return g.act("rekey", t) }
+func (g *gateway) Down(_ context.Context, t api.Target) error  { return g.act("down", t) }
+func (g *gateway) Reload(context.Context) error                { return fmt.Errorf("f.yaml:1:1: wrong") }
 
 func (g *gateway) act(verb string, t api.Target) error {
 	if t.Conn != "r8" {

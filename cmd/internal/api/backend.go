@@ -42,6 +42,8 @@ type Backend interface {
 	// Up and Down return once the work has begun. ErrNotFound refuses a name.
 	Up(context.Context, Target) error
 	Down(context.Context, Target) error
+	// Rekey replaces a child's SAs, or the IKE SA if the child is empty.
+	Rekey(context.Context, Target) error
 	// Reload returns once the new configuration is in force, or why it is not.
 	Reload(context.Context) error
 }

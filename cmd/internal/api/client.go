@@ -53,6 +53,11 @@ func (c *Client) Down(ctx context.Context, t Target) error {
 	return c.call(ctx, http.MethodPost, "down", t, nil)
 }
 
+// Rekey asks for new keys: of one child, or of the IKE SA.
+func (c *Client) Rekey(ctx context.Context, t Target) error {
+	return c.call(ctx, http.MethodPost, "rekey", t, nil)
+}
+
 // Reload makes the gateway read its configuration again.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "reload", nil, nil)

@@ -68,6 +68,7 @@ func handler(b Backend, stopping context.Context) http.Handler {
 	m.Handle("POST /v1/clear", clearing(b))
 	m.Handle("POST /v1/up", target(b.Up))
 	m.Handle("POST /v1/down", target(b.Down))
+	m.Handle("POST /v1/rekey", target(b.Rekey))
 	m.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) {
 		done(w, b.Reload(r.Context()))
 	})
