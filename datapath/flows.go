@@ -20,9 +20,10 @@ type flows [flowSlots]struct {
 	entry *entry // nil: no policy names the flow
 }
 
-// flowSlots fit a core's second-level cache beside all else.
+// flowSlots are half a megabyte, a quarter of a core's second-level cache, and
+// room enough for the flows that a core has in a second.
 const (
-	flowBits  = 10
+	flowBits  = 13
 	flowSlots = 1 << flowBits
 )
 

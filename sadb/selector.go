@@ -52,10 +52,15 @@ func (s Selector) IsValid() bool {
 // Matches reports whether a packet with this address and port on the selector's
 // side, and this protocol, is selected. IPv4-mapped IPv6 is not IPv4.
 func (s *Selector) Matches(addr netip.Addr, proto uint8, port uint16) bool {
-	return (s.Protocol == 0 || s.Protocol == proto) &&
-		s.First.BitLen() == addr.BitLen() &&
-		s.First.Compare(addr) <= 0 && addr.Compare(s.Last) <= 0 &&
-		s.matchesPort(proto, port)
+	return (s.Protocol == 0 || s.Protocol == proto) && s.holds(addr) && s.matchesPort(proto, port)
+}
+
+// holds asks first what is cheap, and for single hosts enough.
+func (s *Selector) holds(addr netip.Addr) bool {
+	if s.First == s.Last {
+		return s.First == addr
+	}
+	return s.First.BitLen() == addr.BitLen() && s.First.Compare(addr) <= 0 && addr.Compare(s.Last) <= 0
 }
 
 // matchesPort decides on the port. A packet that does not show its ports (0)
