@@ -43,6 +43,15 @@ func TestNoAllocations(t *testing.T) {
 			packet.SetIPv4Checksum(ip)
 			return fromOutside(ip)
 		}, packet.DropUnknownSPI, nil},
+		{"cut before encryption", inside, 1, func(*tunnel, int) []byte { return fromInside(clearPacket(t, hostA4, hostB4, 1460)) }, packet.Fragmented, nil},
+		{"too big, and answered", inside, 1, func(*tunnel, int) []byte {
+			return fromInside(dontFragment(clearPacket(t, hostA4, hostB4, 1460)))
+		}, packet.DropTooBig, nil},
+		{"clear from outside", outside, 1, func(*tunnel, int) []byte { return fromOutside(clearPacket(t, hostB4, hostA4, 100)) }, packet.DropClear, nil},
+		{"SYN", inside, 1, func(*tunnel, int) []byte { return fromInside(syn(t, hostA4, hostB4, 1460)) }, packet.Forwarded, nil},
+		{"overload", inside, 1, func(_ *tunnel, i int) []byte {
+			return fromInside(marked(clearPacket(t, hostA4, hostB4, 100), uint8(i)&63))
+		}, packet.Forwarded, func(g *gateway) { g.Group.Prefer([]uint8{expedited}) }},
 		{"no SA and no room to wait", inside, 1, func(*tunnel, int) []byte {
 			return fromInside(clearPacket(t, hostA4, hostB4, 10))
 		}, packet.DropNoSA, func(g *gateway) {

@@ -39,6 +39,10 @@ func TestPolicySteersAndRoutes(t *testing.T) {
 	if diff := gocmp.Diff(want, g.steer.prefixes, netipEqual); diff != "" {
 		t.Error(diff)
 	}
+	homes := map[netip.Prefix]int{prefix("10.6.0.0/16"): 1, prefix("fd06::/64"): 1, prefix("10.7.0.0/16"): 1}
+	if diff := gocmp.Diff(homes, g.steer.homes, netipEqual); diff != "" {
+		t.Error(diff)
+	}
 	routes := []tun.Route{
 		{Prefix: prefix("10.0.0.0/8")},
 		{Prefix: prefix("10.6.0.0/16"), Bypass: true}, // local, and inside 10.0.0.0/8
@@ -63,7 +67,7 @@ func TestPolicySteersAndRoutes(t *testing.T) {
 		t.Errorf("policies %v", got)
 	}
 	must(t, g.PolicyDelete(2))
-	if len(g.steer.prefixes)+len(g.host.routes) != 0 || g.PolicyDelete(2) == nil {
+	if len(g.steer.prefixes)+len(g.steer.homes)+len(g.host.routes) != 0 || g.PolicyDelete(2) == nil {
 		t.Errorf("left: %v %v", g.steer.prefixes, g.host.routes)
 	}
 }
