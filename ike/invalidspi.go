@@ -106,17 +106,6 @@ func (e *Engine) recoverable(peer netip.Addr) (*connection, string) {
 	return nil, "invalid_spi_recovery is off for connection " + static[0].conf.Name
 }
 
-// unrecoverable says why nothing is recovered over a connection (V5), or nothing.
-func unrecoverable(conf *session.Connection) string {
-	switch {
-	case conf.Remote.Any():
-		return "its peers have no configured address"
-	case !conf.InvalidSPIRecovery:
-		return "invalid_spi_recovery is off"
-	}
-	return ""
-}
-
 // tellLost names the lost SPIs over the IKE SA that was made for that.
 func (e *Engine) tellLost(now time.Time, m *machine) {
 	for _, spi := range m.conn.lostSPIs {

@@ -28,7 +28,7 @@ func (c *connection) status(now time.Time) session.ConnectionStatus {
 		Conn: c.conf.Name, Version: c.conf.Version,
 		Local: c.conf.Local.Addresses, Remote: c.conf.Remote.Addresses,
 		State: "down", LastError: c.lastError, LastErrorAt: c.lastErrorAt,
-		Start: c.conf.Start, RetryAt: c.heldUntil(now), DPD: c.conf.DPD, Recovery: unrecoverable(c.conf),
+		Start: c.conf.Start, RetryAt: c.heldUntil(now), DPD: c.conf.DPD, Recovery: c.conf.Unrecoverable(),
 	}
 	for _, child := range c.conf.Children {
 		st.Children = append(st.Children, child.Name)

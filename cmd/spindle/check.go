@@ -36,5 +36,12 @@ func check(c *cobra.Command, _ []string) error {
 		fmt.Fprintf(c.ErrOrStderr(), "warning: %v\n", w)
 	}
 	fmt.Fprintf(c.OutOrStdout(), "ok: %s\n", cfg.Summary())
+	for i := range cfg.Connections {
+		conn, recovered := &cfg.Connections[i], "a lost SPI is recovered (static peer)"
+		if reason := conn.Unrecoverable(); reason != "" {
+			recovered = "a lost SPI is not recovered: " + reason
+		}
+		fmt.Fprintf(c.OutOrStdout(), "connection %s: %s\n", conn.Name, recovered)
+	}
 	return nil
 }

@@ -125,10 +125,14 @@ func (t tunnel) Policies(context.Context) ([]api.Policy, error)  { return rows[a
 func (t tunnel) Counters(context.Context) ([]api.Counter, error) { return rows[api.Counter](t) }
 
 func (t tunnel) UnknownSPIs(context.Context) ([]api.UnknownSPI, error) {
-	return rows[api.UnknownSPI](t)
+	return rows(t, api.UnknownSPI{Source: "192.0.2.2", Conn: "r8", SPI: "0x00000abc", Packets: 12})
 }
-func (t tunnel) Negotiations(context.Context) ([]api.Tally, error)  { return rows[api.Tally](t) }
-func (t tunnel) Rekeys(context.Context) ([]api.Rekeys, error)       { return rows[api.Rekeys](t) }
+func (t tunnel) Negotiations(context.Context) ([]api.Tally, error) {
+	return rows(t, api.Tally{Conn: "r8", Outcome: "ike_failed", Count: 3})
+}
+func (t tunnel) Rekeys(context.Context) ([]api.Rekeys, error) {
+	return rows(t, api.Rekeys{Conn: "r8", Child: "lan", Count: 6, GapUS: 1500, GapPackets: 2})
+}
 func (t tunnel) Reasons(context.Context) (map[string]string, error) { return nil, nil }
 
 func (t tunnel) Why(_ context.Context, name string) ([]api.Why, error) {

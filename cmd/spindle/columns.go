@@ -99,6 +99,27 @@ var leaseColumns = []column[api.Lease]{
 	{"SUBNETS", func(r *api.Lease) string { return strings.Join(r.Subnets, " ") }},
 }
 
+var unknownColumns = []column[api.UnknownSPI]{
+	{"SOURCE", func(r *api.UnknownSPI) string { return r.Source }},
+	{"CONN", func(r *api.UnknownSPI) string { return r.Conn }},
+	{"SPI", func(r *api.UnknownSPI) string { return r.SPI }},
+	{"PACKETS", func(r *api.UnknownSPI) string { return whole(r.Packets) }},
+	{"LAST", func(r *api.UnknownSPI) string { return ago(r.Last) }},
+}
+
+var rekeyColumns = []column[api.Rekeys]{
+	{"CHILD", func(r *api.Rekeys) string { return r.Conn + "/" + r.Child }},
+	{"REKEYS", func(r *api.Rekeys) string { return whole(r.Count) }},
+	{"GAP µS", func(r *api.Rekeys) string { return whole(uint64(r.GapUS)) }},
+	{"GAP PACKETS", func(r *api.Rekeys) string { return whole(r.GapPackets) }},
+}
+
+var outcomeColumns = []column[api.Tally]{
+	{"CONN", func(r *api.Tally) string { return r.Conn }},
+	{"OUTCOME", func(r *api.Tally) string { return r.Outcome }},
+	{"COUNT", func(r *api.Tally) string { return whole(r.Count) }},
+}
+
 var eventColumns = []column[api.Event]{
 	{"TIME", func(r *api.Event) string { return r.Time.Local().Format("2006-01-02 15:04:05.000") }},
 	{"LEVEL", func(r *api.Event) string { return r.Level }},

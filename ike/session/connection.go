@@ -48,6 +48,18 @@ type Connection struct {
 	Children []Child
 }
 
+// Unrecoverable says why nothing is recovered over a connection when its peer sends
+// to an SPI that we lost (V5), or nothing when it is.
+func (c *Connection) Unrecoverable() string {
+	switch {
+	case c.Remote.Any():
+		return "its peers have no configured address"
+	case !c.InvalidSPIRecovery:
+		return "invalid_spi_recovery is off"
+	}
+	return ""
+}
+
 // DefaultFragmentSize passes every path: it is the least MTU of IPv6 (RFC 8200 §5).
 const DefaultFragmentSize = 1280
 
