@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"spindle/ike/session"
@@ -171,9 +172,17 @@ func (e *Engine) unknownIKE(now time.Time, d session.Datagram, h wire.Header) {
 }
 
 // crashToken proves to a peer that its IKE SA with us is lost (RFC 6290 §4.2, V9).
-// Nobody gets the token of one that lives, however he turns its SPIs round.
+// Nobody gets the token of one that lives, however he turns its SPIs round, nor
+// of one that a rekey is about to make: the peer has it before its answer is here.
 func (e *Engine) crashToken(h wire.Header) []wire.Payload {
 	if e.bySPI[h.InitiatorSPI] != nil || e.bySPI[h.ResponderSPI] != nil {
+		return nil
+	}
+	expected := func(m *machine) bool {
+		sa, ok := m.association.(*v2.SA)
+		return ok && (sa.Expects(h.InitiatorSPI) || sa.Expects(h.ResponderSPI))
+	}
+	if slices.ContainsFunc(e.sas, expected) {
 		return nil
 	}
 	if token := e.env.CrashToken(h.InitiatorSPI, h.ResponderSPI); token != nil {

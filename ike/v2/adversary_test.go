@@ -210,20 +210,6 @@ func TestHalfOpenLimit(t *testing.T) {
 	}
 }
 
-// TestManySchedules runs two gateways through seeded loss, duplication and
-// collisions of everything they can do at once. There must always be a usable
-// pair in the end, and nothing may leak.
-func TestManySchedules(t *testing.T) {
-	for seed := range 60 {
-		w := newWorld(t)
-		w.pair()
-		w.chaos(uint64(seed))
-		if t.Failed() {
-			t.Fatalf("seed %d:\n%s", seed, w.log.String())
-		}
-	}
-}
-
 // FuzzDatagram gives the engine arbitrary datagrams in a state of the fuzzer's
 // choice. A tunnel that stands must stay.
 func FuzzDatagram(f *testing.F) {

@@ -16,10 +16,12 @@ const (
 	// lingerTime is how long the inbound half of a deleted child SA still takes
 	// packets that were under way.
 	lingerTime = 5 * time.Second
-	// switchTime is the longest that the responder of a rekey keeps sending on
-	// the old SA when the initiator's Delete does not come (RFC 7296 §2.8).
-	switchTime = 2 * time.Second
-	// takeOverTime is less: the initiator deletes the old IKE SA after switchTime.
+	// switchTime is the longest that the responder of a rekey keeps sending on the
+	// old SA when the initiator's Delete does not come: until then it may not have
+	// our answer, and so not the new SA (RFC 7296 §2.8). No longer than that does
+	// an initiator repeat its request.
+	switchTime = 32 * time.Second
+	// takeOverTime is less: the initiator deletes the old IKE SA after settleTime.
 	takeOverTime = time.Second
 )
 
@@ -289,6 +291,7 @@ func (c *child) expired() bool { return !c.lingerUntil.IsZero() }
 func (s *SA) expireChild(now time.Time, c *child, cause string) {
 	s.audit(slog.LevelInfo, "child SA expired", slog.String("child", c.conf.Name),
 		slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()), slog.String("cause", cause))
+	s.succeed(now, c)
 	s.dropOutbound(c)
 	c.softAt, c.hardAt = time.Time{}, time.Time{}
 	c.lingerUntil = now.Add(lingerTime)

@@ -167,6 +167,7 @@ func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
 	}
 	m, err := s.open(d, h, &s.fragments.answers)
 	if s.silent(now, d, err) {
+		s.rumour(now, d)
 		return
 	}
 	s.request = nil

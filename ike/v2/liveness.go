@@ -20,8 +20,22 @@ func (s *SA) Silence(now, lastIn time.Time) {
 // Doubt asks the peer whether it lives, on somebody's word that proves nothing
 // (V7).
 func (s *SA) Doubt(now time.Time) {
-	if s.state == Established && !s.dpd.Asking() {
+	if s.state == Established && !s.dpd.Asking() && s.conn.DPD.Tries > 0 {
 		s.probe(now)
+	}
+}
+
+// rumour takes an answer that nobody proved to have sent. RFC 7296 §2.21.4 has
+// one that complains about the IKE SA taken "as a hint that there might be problems
+// with SAs to that IP address": the peer is asked, and what waits for its answer is
+// given up as soon as a dead peer would be. Nothing else changes.
+func (s *SA) rumour(now time.Time, d session.Datagram) {
+	m, err := wire.ParseMessage(d.Data)
+	if err != nil {
+		return
+	}
+	if _, ok := wire.FindNotify(m.Payloads, wire.NotifyInvalidIKESPI); ok {
+		s.Doubt(now)
 	}
 }
 

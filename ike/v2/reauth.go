@@ -79,5 +79,5 @@ func (s *SA) Retire(now time.Time) {
 		return
 	}
 	s.softAt, s.reauthAt, s.authEnds = time.Time{}, time.Time{}, time.Time{}
-	s.retireAt = now.Add(switchTime)
+	s.retireAt = now.Add(settleTime)
 }

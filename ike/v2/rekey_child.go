@@ -11,7 +11,7 @@ import (
 
 // rekeyChild asks for a successor of a child SA (RFC 7296 §1.3.3).
 func (s *SA) rekeyChild(now time.Time, c *child) {
-	if c.state != childInstalled || c.expired() {
+	if c.state != childInstalled || c.expired() || c.redundant {
 		return
 	}
 	c.state = childRekeying
@@ -69,7 +69,7 @@ func (s *SA) rekeyed(m wire.Message) (*child, *wire.Notify) {
 		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
 	case !ok || c == nil || n.Protocol != wire.ProtocolESP:
 		return nil, &wire.Notify{Protocol: n.Protocol, SPI: n.SPI, Type: wire.NotifyChildSANotFound}
-	case c.state > childRekeying || c.successor != nil || c.expired():
+	case c.state > childRekeying || c.successor != nil || c.expired() || c.redundant:
 		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
 	}
 	return c, nil

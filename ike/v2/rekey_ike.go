@@ -46,7 +46,7 @@ func (s *SA) beginRekey(now time.Time, group wire.Group, tried []wire.Group) {
 		return
 	}
 	tried = append(tried, group)
-	s.rekeying = true
+	s.rekeying, s.heir = true, spi
 	payloads := []wire.Payload{
 		suite.Offer(s.rekeyProposals(), binary.BigEndian.AppendUint64(nil, uint64(spi))),
 		wire.Nonce{Data: nonce},
@@ -211,7 +211,7 @@ func (s *SA) handOver(now time.Time, next *SA) {
 	for _, c := range next.children {
 		s.env.Host.Own(c.in, next)
 	}
-	next.retireAt = s.retireAt
+	next.retireAt, next.yields = s.retireAt, s.yields
 	next.reauthAt, next.authEnds = s.reauthAt, s.authEnds
 	s.still()
 	s.move(Replaced)

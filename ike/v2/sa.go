@@ -19,6 +19,7 @@ const (
 	closedLife   = 20 * time.Second // a closed IKE SA still answers retransmissions
 	replacedLife = 60 * time.Second // for the peer to delete an IKE SA that it rekeyed
 	crossingTime = 10 * time.Second // between two IKE SAs that crossed
+	settleTime   = 2 * time.Second  // before the one that is too many goes
 )
 
 // Host is what an IKE SA asks of the engine that runs it.
@@ -107,6 +108,7 @@ type SA struct {
 	waiting   *waiting // for news of a certificate
 	asking    *attempt // the child SA that the outstanding request asks for
 	rekeying  bool     // the outstanding request asks for our successor
+	heir      wire.SPI // that we chose for it
 
 	children []*child
 	inside   inside
@@ -126,6 +128,7 @@ type SA struct {
 	retireAt time.Time // delete: the peer opened another at the same moment
 	reauthAt time.Time // authenticate again, in another IKE SA
 	authEnds time.Time // delete: nobody did
+	yields   bool      // to that other: one of the ends is about to delete this one
 
 	keepaliveAt time.Time // for a NAT in front of us
 }
@@ -151,7 +154,11 @@ func (s *SA) LocalSPI() wire.SPI {
 func (s *SA) HalfOpen() bool { return s.state == InitAnswered }
 
 // Retiring reports whether it is about to be deleted in favour of another.
-func (s *SA) Retiring() bool { return !s.retireAt.IsZero() }
+func (s *SA) Retiring() bool { return s.yields || !s.retireAt.IsZero() }
+
+// Expects reports whether the IKE SA asked its peer for a successor with that SPI
+// of ours: the peer may hold it already, and send to it.
+func (s *SA) Expects(spi wire.SPI) bool { return s.rekeying && s.heir == spi }
 
 // Deadline is when the IKE SA wants a Tick, zero for never.
 func (s *SA) Deadline() time.Time {

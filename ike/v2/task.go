@@ -60,7 +60,9 @@ func (s *SA) pump(now time.Time) {
 func (s *SA) start(now time.Time, t task) {
 	switch t.kind {
 	case taskCreateChild:
-		s.createChild(now, t.conf, t.flow)
+		if !s.stands(t.conf, t.flow) { // the peer may have been faster
+			s.createChild(now, t.conf, t.flow)
+		}
 	case taskRekeyChild:
 		s.rekeyChild(now, t.child)
 	case taskDeleteChild:
@@ -90,14 +92,18 @@ func (s *SA) start(now time.Time, t task) {
 // packet that asked for it, zero for none: one that a narrowed child SA does
 // not carry asks for another.
 func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
-	standing := func(c *child) bool {
-		return c.conf.Name == conf.Name && c.state <= childReplaced && !c.redundant && c.carries(flow)
-	}
-	if s.find(standing) != nil || s.wanted(conf) {
+	if s.stands(conf, flow) || s.wanted(conf) {
 		return
 	}
 	s.push(now, task{kind: taskCreateChild, conf: conf, flow: flow})
 	s.pump(now)
+}
+
+// stands reports whether there is a child SA of that name for the packet.
+func (s *SA) stands(conf *session.Child, flow sadb.Flow) bool {
+	return s.find(func(c *child) bool {
+		return c.conf.Name == conf.Name && c.state <= childReplaced && !c.redundant && c.carries(flow)
+	}) != nil
 }
 
 // wanted reports whether the child SA is being negotiated.
@@ -179,8 +185,9 @@ func (s *SA) Crossed(now time.Time, o *SA) {
 	if o.spiI < s.spiI {
 		s = o
 	}
+	s.yields = true
 	if s.initiator {
-		s.retireAt = now.Add(switchTime)
+		s.retireAt = now.Add(settleTime)
 	}
 }
 
