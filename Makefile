@@ -8,7 +8,7 @@ GO_MIN := 1.26
 # What results name: the binary carries no version of its own in a work tree.
 COMMIT = $$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 
-.PHONY: help build test demo bench compare fuzz generate peers go
+.PHONY: help build test demo bench compare fuzz sim generate peers go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ fuzz: go ## run every fuzz target for FUZZTIME each (1m)
 
 generate: go ## rebuild the XDP object (needs clang-19 and libbpf-dev) and the AES-GCM kernel
 	$(GO) generate ./bpf ./datapath/esp/gcm
+SCHEDULES ?= 10000
+SEED ?= 1
+sim: go ## follow SCHEDULES seeded histories of IKE gateways from SEED on (10000, 1); one alone is printed as a ladder
+	@$(GO) run ./tools/sim -schedules $(SCHEDULES) -seed $(SEED)
+
+generate: go ## rebuild the XDP object (needs clang-19 and libbpf-dev)
+	$(GO) generate ./bpf
 
 peers: # the programs that tests talk to; installed when root and Debian
 	@bash tools/peers.sh

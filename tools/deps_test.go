@@ -38,6 +38,7 @@ var rules = []rule{
 	{"ike/session", []string{"ike/wire", "ike/suite", "sadb"}, "what both IKE versions share cannot know either"},
 	{"ike/v1", []string{"ike/session", "ike/suite", "ike/wire", "sadb"}, "the versions never import each other"},
 	{"ike/v2", []string{"ike/session", "ike/suite", "ike/wire", "sadb"}, "the versions never import each other"},
+	{"ike/sim", []string{"ike", "ike/session", "ike/suite", "sadb"}, "the simulator judges what an engine puts out, and knows nothing of how"},
 	{"ike", []string{"ike/session", "ike/v1", "ike/v2", "ike/wire", "sadb"}, "the engine never meets the data path"},
 	{"tools/netlab", nil, "a laboratory that imported what it tests would share its errors"},
 	{"tools", nil, "only tests stand here"},
@@ -46,8 +47,11 @@ var rules = []rule{
 	{"cmd/", []string{"bpf", "datapath", "datapath/", "ike", "ike/", "sadb", "sadb/", "tools/", "bench", "cmd/internal/"}, "cmd joins the pieces"},
 }
 
-// onlyCmd may be imported by cmd and by nothing else.
-const onlyCmd = "bench"
+// onlyCmd may be imported by cmd and by nothing else, and onlyTools by tools.
+const (
+	onlyCmd   = "bench"
+	onlyTools = "ike/sim"
+)
 
 func covers(pattern, room string) bool {
 	return pattern == room || strings.HasSuffix(pattern, "/") && strings.HasPrefix(room, pattern)
@@ -80,15 +84,19 @@ func TestImportTable(t *testing.T) {
 			if other == onlyCmd && !covers("cmd/", room) {
 				t.Errorf("%s imports bench: only cmd may", room)
 			}
+			if other == onlyTools && !covers("tools/", room) {
+				t.Errorf("%s imports the simulator: no gateway may", room)
+			}
 		}
 	}
 }
 
-// TestSansIO keeps clocks, sockets and global randomness out of IKE.
+// TestSansIO keeps clocks, sockets and global randomness out of IKE. The simulator
+// is what surrounds it: it makes the randomness.
 func TestSansIO(t *testing.T) {
 	refused := []string{"net", "os", "crypto/rand", "math/rand", "math/rand/v2", "golang.org/x/sys/unix", "syscall"}
 	for _, p := range packages(t) {
-		if room := strings.TrimPrefix(p.ImportPath, module); room != "ike" && !strings.HasPrefix(room, "ike/") {
+		if room := strings.TrimPrefix(p.ImportPath, module); room != "ike" && !strings.HasPrefix(room, "ike/") || room == onlyTools {
 			continue
 		}
 		for _, imported := range p.Imports {
