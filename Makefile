@@ -37,13 +37,11 @@ fuzz: go ## run every fuzz target for FUZZTIME each (1m)
 
 generate: go ## rebuild the XDP object (needs clang-19 and libbpf-dev) and the AES-GCM kernel
 	$(GO) generate ./bpf ./datapath/esp/gcm
+
 SCHEDULES ?= 10000
 SEED ?= 1
 sim: go ## follow SCHEDULES seeded histories of IKE gateways from SEED on (10000, 1); one alone is printed as a ladder
 	@$(GO) run ./tools/sim -schedules $(SCHEDULES) -seed $(SEED)
-
-generate: go ## rebuild the XDP object (needs clang-19 and libbpf-dev)
-	$(GO) generate ./bpf
 
 peers: # the programs that tests talk to; installed when root and Debian
 	@bash tools/peers.sh
