@@ -19,7 +19,9 @@ type request struct {
 	messages       [][]byte // one, or its fragments
 	retransmission session.Retransmission
 	answer         func(now time.Time, m wire.Message)
+	doubted        bool // in IKE_AUTH: somebody says that the peer does not know the IKE SA
 	query          bool // asks whether the peer lives: what is not answered is counted
+	empty          bool // asks nothing but that: nothing comes of its answer
 }
 
 // answered is the peer's last request and our answer, which is all that a

@@ -34,8 +34,13 @@ func (s *SA) rumour(now time.Time, d session.Datagram) {
 	if err != nil {
 		return
 	}
-	if _, ok := wire.FindNotify(m.Payloads, wire.NotifyInvalidIKESPI); ok {
-		s.Doubt(now)
+	if _, ok := wire.FindNotify(m.Payloads, wire.NotifyInvalidIKESPI); !ok {
+		return
+	}
+	s.Doubt(now)
+	if s.state == AuthSent && !s.request.doubted && s.conn.DPD.Tries > 0 {
+		s.request.doubted = true
+		s.request.retransmission.Start(now, s.conn.DPD.Schedule())
 	}
 }
 
@@ -48,6 +53,7 @@ func (s *SA) probe(now time.Time) {
 		if s.request == nil {
 			return
 		}
+		s.request.empty = true
 	} else {
 		s.transmit(s.request.messages)
 	}

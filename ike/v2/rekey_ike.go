@@ -112,7 +112,7 @@ func (s *SA) rekeyFailed(now time.Time, reason string) {
 // while we ask for a successor ourselves it is answered as usual, and which of
 // the two stays is settled when our own answer comes (RFC 7296 §2.25.2, §2.8.2).
 func (s *SA) answerRekeyIKE(now time.Time, d session.Datagram, m wire.Message, sa wire.SA, nonce []byte) {
-	if s.request != nil && !s.rekeying && !s.request.query {
+	if s.request != nil && !s.rekeying && !s.request.empty {
 		s.respond(d, m, wire.Notify{Type: wire.NotifyTemporaryFailure})
 		return
 	}
