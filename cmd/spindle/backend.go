@@ -255,6 +255,9 @@ func (b *backend) Workers(ctx context.Context) (list []api.Worker, err error) {
 
 func (b *backend) workerRow(n int, c keysock.Counters) api.Worker {
 	row := api.Worker{Worker: n, CPU: -1, Crypto: b.hello.Crypto, Verdicts: map[string]uint64{}}
+	if n < len(b.hello.CPUs) {
+		row.CPU = b.hello.CPUs[n]
+	}
 	for _, mode := range strings.Split(b.hello.XDP, "\n") {
 		row.Ports = append(row.Ports, mode)
 	}

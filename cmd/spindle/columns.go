@@ -45,11 +45,11 @@ var childColumns = []column[api.ChildSA]{
 var connectionColumns = []column[api.Connection]{
 	{"CONN", func(r *api.Connection) string { return r.Name }},
 	{"STATE", func(r *api.Connection) string { return r.State }},
-	{"SINCE", func(r *api.Connection) string { return ago(r.Since) }},
 	{"REMOTE", func(r *api.Connection) string { return r.Remote }},
 	{"CHILD SAS", func(r *api.Connection) string { return strconv.Itoa(r.Children) }},
 	{"REASON", func(r *api.Connection) string { return r.Reason }},
 	{"LAST ERROR", func(r *api.Connection) string { return r.LastError }},
+	{"ERROR WAS", func(r *api.Connection) string { return ago(r.Since) }},
 }
 
 var peerColumns = []column[api.Peer]{

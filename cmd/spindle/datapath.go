@@ -277,6 +277,15 @@ func (d *dataPath) cpu(n int) int {
 	return -1
 }
 
+// cpus are where the workers run, in their order.
+func (d *dataPath) cpus() []int {
+	var list []int
+	for n := range d.group.Workers {
+		list = append(list, d.cpu(n))
+	}
+	return list
+}
+
 // followKernel keeps the steering program's addresses and the tunnel device in
 // step with the host, and ends when a port is gone.
 func (d *dataPath) followKernel(ctx context.Context) error {
@@ -347,7 +356,7 @@ func (d *dataPath) report(ctx context.Context) error {
 
 // serve talks to one control process until it is gone.
 func (d *dataPath) serve(c *keysock.Conn) {
-	hello := keysock.Hello{Workers: len(d.group.Workers), Crypto: d.crypto.String(), XDP: strings.Join(d.ports.Modes, "\n"), Policies: d.server.Policies()}
+	hello := keysock.Hello{Workers: len(d.group.Workers), CPUs: d.cpus(), Crypto: d.crypto.String(), XDP: strings.Join(d.ports.Modes, "\n"), Policies: d.server.Policies()}
 	if err := errors.Join(c.Send(0, hello), c.Send(0, keysock.Addresses{List: d.addresses()})); err != nil {
 		c.Close()
 		return

@@ -91,6 +91,11 @@ func (m Hello) append(w *cryptobyte.Builder) {
 		w.SetError(errors.New("workers do not fit"))
 	}
 	w.AddUint8(uint8(m.Workers))
+	w.AddUint16LengthPrefixed(func(w *cryptobyte.Builder) {
+		for _, cpu := range m.CPUs {
+			w.AddUint32(uint32(int32(cpu)))
+		}
+	})
 	appendText(w, m.Crypto)
 	appendText(w, m.XDP)
 	w.AddUint16LengthPrefixed(func(w *cryptobyte.Builder) {
@@ -101,7 +106,9 @@ func (m Hello) append(w *cryptobyte.Builder) {
 }
 
 func (r *reader) hello() Hello {
-	m := Hello{Workers: int(r.uint8("workers")), Crypto: r.text("crypto"), XDP: r.text("xdp")}
+	m := Hello{Workers: int(r.uint8("workers"))}
+	r.list("cpus", func(r *reader) { m.CPUs = append(m.CPUs, int(int32(r.uint32("cpu")))) })
+	m.Crypto, m.XDP = r.text("crypto"), r.text("xdp")
 	r.list("policies", func(r *reader) { m.Policies = append(m.Policies, r.policyID()) })
 	return m
 }

@@ -148,7 +148,7 @@ var messages = []func(*rapid.T) keysock.Message{
 	},
 	func(t *rapid.T) keysock.Message {
 		return keysock.Hello{
-			Workers: draw(t, rapid.IntRange(0, 255)), Crypto: draw(t, rapid.String()), XDP: draw(t, rapid.String()),
+			Workers: draw(t, rapid.IntRange(0, 255)), CPUs: draw(t, rapid.SliceOfN(rapid.IntRange(-1, 8191), 1, 9)), Crypto: draw(t, rapid.String()), XDP: draw(t, rapid.String()),
 			Policies: draw(t, rapid.SliceOfN(rapid.Map(rapid.Uint32(), func(id uint32) sadb.PolicyID { return sadb.PolicyID(id) }), 1, 9)),
 		}
 	},

@@ -74,6 +74,7 @@ type (
 	// which may just have been started anew.
 	Hello struct {
 		Workers int
+		CPUs    []int  // that the workers are pinned to, in their order; -1 for any
 		Crypto  string // whose AES-GCM it runs: "vaes-avx512" or "standard library"
 		XDP     string // one line per port: mode obtained
 		// Policies are the SPD entries that stand from an earlier conversation.

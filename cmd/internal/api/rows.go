@@ -61,7 +61,7 @@ type Connection struct {
 	State      string   `json:"state"` // up, down, connecting
 	Reason     string   `json:"reason"`
 	LastError  string   `json:"last_error"`
-	Since      Instant  `json:"since"`
+	Since      Instant  `json:"since"` // when LastError came
 	Version    int      `json:"version"`
 	Remote     string   `json:"remote"`
 	Children   int      `json:"children"` // child SAs now
@@ -112,7 +112,7 @@ type Policy struct {
 // Worker is one data-path goroutine and its share of the SAs.
 type Worker struct {
 	Worker    int               `json:"worker"`
-	CPU       int               `json:"cpu"`
+	CPU       int               `json:"cpu"`   // -1 when not pinned
 	Ports     []string          `json:"ports"` // "eth1:0 native copy"
 	Crypto    string            `json:"crypto"`
 	SAs       int               `json:"sas"`

@@ -91,6 +91,7 @@ func run(ctx context.Context, o Options) error {
 	err := s.boot(ctx)
 	if err == nil {
 		err = s.serve(ctx)
+		s.Log.Info("gateway stopping")
 	}
 	s.stop(&s.control)
 	s.stop(&s.datapath)
