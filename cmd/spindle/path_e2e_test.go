@@ -2,11 +2,13 @@ package main_test
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"spindle/cmd/internal/api"
 	"spindle/cmd/internal/testbed"
+	"spindle/datapath/esp"
 	"spindle/tools/netlab"
 )
 
@@ -120,6 +122,15 @@ func TestTwoQueues(t *testing.T) {
 	}
 	b.carry(6, tenThousand)
 	b.clean()
+	rows, err := testbed.Table[api.Worker](t.Context(), b.r6, api.Workers)
+	check(t, err)
+	crypto, err := esp.NewCrypto(os.Getenv("SPINDLE_CRYPTO"))
+	check(t, err)
+	for _, row := range rows {
+		if row.Crypto != crypto.String() {
+			t.Errorf("worker %d: AES-GCM by %q, want %v", row.Worker, row.Crypto, crypto)
+		}
+	}
 }
 
 // TestQueuesChange: `ethtool -L` under a running gateway. It opens its ports anew
