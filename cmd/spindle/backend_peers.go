@@ -30,7 +30,13 @@ func peerRows(s session.Status, now time.Time) (list []api.Peer) {
 	for _, c := range s.Connections {
 		conns[c.Conn] = c
 	}
+	type end struct {
+		conn string
+		addr netip.Addr
+	}
+	called := map[end]bool{}
 	for _, sa := range s.IKE {
+		called[end{sa.Conn, sa.Remote.Addr()}] = true
 		row := api.Peer{Conn: sa.Conn, Peer: sa.Remote.String(), Local: sa.Local.String(), ID: sa.RemoteID, State: sa.State}
 		dpd := sa.DPD
 		if dpd.Tries == 0 { // half open: nothing is asked yet
@@ -42,7 +48,7 @@ func peerRows(s session.Status, now time.Time) (list []api.Peer) {
 	}
 	for _, c := range s.Connections {
 		for _, addr := range c.Remote {
-			if slices.ContainsFunc(s.IKE, func(sa session.IKEStatus) bool { return sa.Conn == c.Conn && sa.Remote.Addr() == addr }) {
+			if called[end{c.Conn, addr}] {
 				continue
 			}
 			row := api.Peer{Conn: c.Conn, Peer: netip.AddrPortFrom(addr, ikePort).String(), Local: localText(c), State: "down"}

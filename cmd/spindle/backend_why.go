@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +11,7 @@ import (
 
 	"spindle/cmd/internal/api"
 	"spindle/cmd/internal/diagnose"
+	"spindle/ike/session"
 )
 
 // Why answers for one connection, or for all those with a peer. The network is
@@ -33,7 +36,8 @@ func (b *backend) Why(ctx context.Context, name string) ([]api.Why, error) {
 	return list, nil
 }
 
-// Reasons are the same verdicts from what is known without sending anything.
+// Reasons are the same verdicts from what is known without sending anything. The
+// way to a peer whose tunnel is up is not looked at.
 func (b *backend) Reasons(ctx context.Context) (map[string]string, error) {
 	all, err := b.facts(ctx)
 	reasons := map[string]string{}
@@ -41,7 +45,8 @@ func (b *backend) Reasons(ctx context.Context) (map[string]string, error) {
 	for _, f := range all {
 		if path, ok := looked[f.peer]; ok {
 			f.Path = path
-		} else if f.look(); f.peer.IsValid() {
+		} else if f.Connection.State != "up" && f.peer.IsValid() {
+			f.look()
 			looked[f.peer] = f.Path
 		}
 		reasons[f.Connection.Name] = diagnose.Explain(&f.Facts).Verdict
@@ -79,13 +84,14 @@ func (m *matter) probe(ctx context.Context) {
 	}
 }
 
-// tables are what the facts are cut from.
+// tables are what the facts are cut from, by connection.
 type tables struct {
-	ike      []api.IKESA
-	children []api.ChildSA
-	peers    []api.Peer
-	policies []api.Policy
-	unknown  []api.UnknownSPI
+	conf     map[string]*session.Connection
+	ike      map[string][]api.IKESA
+	children map[string][]api.ChildSA
+	peers    map[string][]api.Peer
+	policies map[string][]api.Policy
+	unknown  map[string][]api.UnknownSPI
 	workers  []api.Worker
 	counters []api.Counter
 	datapath string
@@ -97,56 +103,52 @@ func (b *backend) facts(ctx context.Context) ([]matter, error) {
 	if err != nil {
 		return nil, err
 	}
-	var t tables
-	if t.ike, err = b.IKESAs(ctx); err != nil {
-		return nil, err
+	t, err := b.tables(ctx)
+	list := make([]matter, 0, len(conns))
+	for _, c := range conns {
+		list = append(list, t.matter(c))
 	}
-	if t.peers, err = b.Peers(ctx); err != nil {
-		return nil, err
-	}
-	if t.policies, err = b.Policies(ctx); err != nil {
-		return nil, err
-	}
-	if t.unknown, err = b.UnknownSPIs(ctx); err != nil {
-		return nil, err
-	}
-	for _, read := range []func() error{
-		func() (err error) { t.children, err = b.ChildSAs(ctx); return err },
-		func() (err error) { t.workers, err = b.Workers(ctx); return err },
-		func() (err error) { t.counters, err = b.Counters(ctx); return err },
-	} {
-		if err := read(); err != nil {
-			t.datapath = err.Error()
-		}
-	}
-	var list []matter
-	err = b.do(ctx, func() error {
-		for _, c := range conns {
-			list = append(list, b.matter(c, &t))
-		}
-		return nil
-	})
 	return list, err
 }
 
-// matter cuts one connection's part out of the tables. It runs on the control loop.
-func (b *backend) matter(c api.Connection, t *tables) matter {
-	m := matter{Facts: diagnose.Facts{Now: time.Now(), Connection: c, Workers: t.workers, Counters: t.counters, Datapath: t.datapath}}
-	for i := range b.conf.Connections {
-		conf := &b.conf.Connections[i]
-		if conf.Name != c.Name {
-			continue
+// tables reads them all, one after the other. Those of the data path may be missing.
+func (b *backend) tables(ctx context.Context) (*tables, error) {
+	t := &tables{conf: map[string]*session.Connection{}}
+	err := b.do(ctx, func() error {
+		for i := range b.conf.Connections {
+			t.conf[b.conf.Connections[i].Name] = &b.conf.Connections[i]
 		}
+		return nil
+	})
+	ike, errIKE := b.IKESAs(ctx)
+	peers, errPeers := b.Peers(ctx)
+	policies, errPolicies := b.Policies(ctx)
+	unknown, errUnknown := b.UnknownSPIs(ctx)
+	children, errChildren := b.ChildSAs(ctx)
+	workers, errWorkers := b.Workers(ctx)
+	counters, errCounters := b.Counters(ctx)
+	if err := cmp.Or(errChildren, errWorkers, errCounters); err != nil {
+		t.datapath = err.Error()
+	}
+	t.ike = byConn(ike, func(r *api.IKESA) string { return r.Conn })
+	t.children = byConn(children, func(r *api.ChildSA) string { return r.Conn })
+	t.peers = byConn(peers, func(r *api.Peer) string { return r.Conn })
+	t.policies = byConn(policies, func(r *api.Policy) string { return r.Conn })
+	t.unknown = byConn(unknown, func(r *api.UnknownSPI) string { return r.Conn })
+	t.workers, t.counters = workers, counters
+	return t, errors.Join(err, errIKE, errPeers, errPolicies, errUnknown)
+}
+
+// matter is one connection's part.
+func (t *tables) matter(c api.Connection) matter {
+	m := matter{Facts: diagnose.Facts{Now: time.Now(), Connection: c, Workers: t.workers, Counters: t.counters, Datapath: t.datapath,
+		IKE: t.ike[c.Name], Children: t.children[c.Name], Peers: t.peers[c.Name], Policies: t.policies[c.Name], Unknown: t.unknown[c.Name]}}
+	if conf := t.conf[c.Name]; conf != nil {
 		m.Hosts = conf.Remote.Hosts
 		for _, child := range conf.Children {
 			m.Configured = append(m.Configured, child.Name)
 		}
 	}
-	m.IKE = of(t.ike, c.Name, func(r *api.IKESA) string { return r.Conn })
-	m.Children = of(t.children, c.Name, func(r *api.ChildSA) string { return r.Conn })
-	m.Peers = of(t.peers, c.Name, func(r *api.Peer) string { return r.Conn })
-	m.Policies = of(t.policies, c.Name, func(r *api.Policy) string { return r.Conn })
-	m.Unknown = of(t.unknown, c.Name, func(r *api.UnknownSPI) string { return r.Conn })
 	for _, p := range m.Peers {
 		m.addresses = append(m.addresses, addressOf(p.Peer).String())
 	}
@@ -169,11 +171,10 @@ func (m *matter) next() netip.Addr {
 	return netip.Addr{}
 }
 
-func of[Row any](rows []Row, conn string, name func(*Row) string) (list []Row) {
+func byConn[Row any](rows []Row, conn func(*Row) string) map[string][]Row {
+	m := map[string][]Row{}
 	for i := range rows {
-		if name(&rows[i]) == conn {
-			list = append(list, rows[i])
-		}
+		m[conn(&rows[i])] = append(m[conn(&rows[i])], rows[i])
 	}
-	return list
+	return m
 }
