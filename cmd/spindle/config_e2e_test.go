@@ -24,7 +24,7 @@ func TestRefusedConfigurations(t *testing.T) {
 		name, config string
 		want         []string
 	}{
-		{"unknown key", strings.Replace(good.YAML(), "        esp:", "        eps:", 1), []string{":16:9: ", `"eps"`, `did you mean "esp"`}},
+		{"unknown key", strings.Replace(good.YAML(), "        esp:", "        eps:", 1), []string{":13:9: ", `"eps"`, `did you mean "esp"`}},
 		{"bad prefix", strings.Replace(good.YAML(), "10.8.8.8/32", "10.8.8.8/42", 1), []string{":15:", "10.8.8.8/42", "prefix"}},
 		{"same selectors", good.YAML() + twin.Connection(), []string{"twin", "r8", "selectors"}},
 		{"missing PSK file", strings.Replace(good.YAML(), fmt.Sprintf("{value: %q}", testbed.PSK), "{file: missing.psk}", 1),

@@ -94,9 +94,12 @@ func (t Tunnel) Connection() string {
       - name: lan
         esp: [%s]
 `, or(t.ESP, "aes128gcm16"))
-	for key, ts := range map[string][]netip.Prefix{"local": t.LocalTS, "remote": t.RemoteTS} {
-		if len(ts) > 0 { // else it is an inside address
-			fmt.Fprintf(&b, "        %s: %s\n", key, list(ts))
+	for _, side := range []struct {
+		key string
+		ts  []netip.Prefix
+	}{{"local", t.LocalTS}, {"remote", t.RemoteTS}} {
+		if len(side.ts) > 0 { // else it is an inside address
+			fmt.Fprintf(&b, "        %s: %s\n", side.key, list(side.ts))
 		}
 	}
 	for _, line := range t.ChildLines {
