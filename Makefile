@@ -21,7 +21,7 @@ demo: build ## two hosts, two gateways, a tunnel and traffic, in namespaces (nee
 
 test: build peers ## run everything; as root that includes the network tests
 	$(GO) vet ./...
-	$(GO) test -p 1 -timeout 10m ./...
+	@GO=$(GO) bash tools/test.sh
 
 bench: build ## what a packet costs on one core, for every size and number of SAs (2 minutes)
 	bin/spindle bench pipeline --commit $(COMMIT) $(ARGS)

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,11 @@ func TestRekeyAtOnce(t *testing.T) {
 	for range cap(asked) {
 		check(t, <-asked)
 	}
+	// An end that was refused because the other was busy asks again after a moment.
+	check(t, b.r6.Await(t.Context(), 2*patience, "replace the child SA", func() bool {
+		list := children(t, b.r6, "installed")
+		return len(list) > 0 && !slices.ContainsFunc(list, func(c api.ChildSA) bool { return c.SPIIn == first.SPIIn })
+	}))
 	b.replaced(first)
 	b.clean()
 }
