@@ -14,6 +14,7 @@ import (
 
 	"spindle/datapath/esp"
 	"spindle/sadb"
+	"spindle/tools/netlab"
 )
 
 // prepareScript installs and builds the peers.
@@ -162,7 +163,7 @@ const secgwPages = 300
 
 func (c *Comparison) onPages(ctx context.Context, o *CompareOptions, s *secgw, pages Pages) (err error) {
 	if pages == HugePages {
-		restore, err := reserveHugePages(secgwPages)
+		restore, err := netlab.ReserveHugePages(secgwPages)
 		if err != nil {
 			c.miss("ipsec-secgw on 2 MiB pages", "%v", err)
 			return nil

@@ -21,6 +21,7 @@ type VethOptions struct {
 	Suite      string
 	Trial      time.Duration // at each rate
 	CPU        int           // of the worker; the generator takes the next one
+	UMEM       string        // of the gateway: auto, pages or hugepages
 	Commit     string
 	Crypto     *esp.Crypto // of the gateway; generator and sink have the same
 }
@@ -106,7 +107,7 @@ func Veth(ctx context.Context, o VethOptions, done func(VethRow) error) (err err
 
 // search runs everything for one row on wires of its own.
 func (r *VethRow) search(ctx context.Context, o VethOptions, direction sadb.Direction, suite esp.Suite) (err error) {
-	w, err := newWires(suite, o.Crypto, o.CPU)
+	w, err := newWires(suite, o.Crypto, o.CPU, o.UMEM)
 	if err != nil {
 		return err
 	}

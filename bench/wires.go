@@ -31,6 +31,7 @@ type wires struct {
 	ports  *datapath.Ports
 	group  *datapath.Group
 	server *datapath.Server
+	umem   string       // of the gateway, as the configuration spells it
 	stop   func() error // ends the worker
 }
 
@@ -41,9 +42,10 @@ type farEnd struct {
 	closers []func() error
 }
 
-// newWires builds all of it and starts the worker on a CPU.
-func newWires(suite esp.Suite, crypto *esp.Crypto, cpu int) (_ *wires, err error) {
-	w := &wires{stop: func() error { return nil }}
+// newWires builds all of it, the gateway's frames on the pages that umem asks for,
+// and starts the worker on a CPU.
+func newWires(suite esp.Suite, crypto *esp.Crypto, cpu int, umem string) (_ *wires, err error) {
+	w := &wires{umem: umem, stop: func() error { return nil }}
 	if w.lab, err = netlab.New("bench"); err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func (w *wires) openGateway() (err error) {
 	if err = w.steer.SetLocalAddrs([]netip.Addr{gatewayAddr}); err != nil {
 		return err
 	}
-	w.ports, err = datapath.OpenPorts(links, w.steer, bpf.Native)
+	w.ports, err = datapath.OpenPorts(links, w.steer, bpf.Native, w.umem)
 	return err
 }
 

@@ -126,16 +126,21 @@ func FIBPorts(links []Link) []fib.Port {
 // Ports are the opened ports: the XDP program attached and an AF_XDP socket on
 // each queue.
 type Ports struct {
-	Modes    []string // for the operator, one a port: "eth1: native XDP, zero-copy, 4 queues"
+	Modes    []string // for the operator, one a port: "eth1: native XDP, zero-copy, 4 queues, 2 MiB pages"
 	steer    *bpf.Steer
 	links    []Link
 	attached int             // how many of links have the program
 	sockets  [][]*xsk.Socket // by port, then by queue
 }
 
-// OpenPorts attaches the steering program to the links and opens their sockets.
-// Until a socket is there the kernel keeps the frames of its queue.
-func OpenPorts(links []Link, steer *bpf.Steer, mode bpf.Mode) (_ *Ports, err error) {
+// OpenPorts attaches the steering program to the links and opens their sockets, on
+// the pages that umem asks for (see xsk.OpenerFor). Until a socket is there the
+// kernel keeps the frames of its queue.
+func OpenPorts(links []Link, steer *bpf.Steer, mode bpf.Mode, umem string) (_ *Ports, err error) {
+	opener, err := xsk.OpenerFor(umem)
+	if err != nil {
+		return nil, err
+	}
 	p := &Ports{steer: steer, links: links}
 	defer func() {
 		if err != nil {
@@ -148,10 +153,11 @@ func OpenPorts(links []Link, steer *bpf.Steer, mode bpf.Mode) (_ *Ports, err err
 			return nil, err
 		}
 		p.attached++
-		if err := p.openQueues(l); err != nil {
-			return nil, err
+		if err := p.openQueues(l, opener); err != nil {
+			return nil, p.enoughPages(err)
 		}
-		p.Modes = append(p.Modes, fmt.Sprintf("%s: %s XDP, %s, %d queues", l.Name, xdp, p.sockets[l.Port][0].Mode(), l.Queues))
+		sockets := p.sockets[l.Port]
+		p.Modes = append(p.Modes, fmt.Sprintf("%s: %s XDP, %s, %d queues, %s", l.Name, xdp, sockets[0].Mode(), l.Queues, xsk.Pages(sockets)))
 	}
 	return p, nil
 }
@@ -166,10 +172,25 @@ func (l Link) role() (r bpf.Role) {
 	return r
 }
 
-func (p *Ports) openQueues(l Link) error {
+// enoughPages adds to a refusal for want of 2 MiB pages how many it takes in all.
+func (p *Ports) enoughPages(err error) error {
+	none := (*xsk.NoHugePagesError)(nil)
+	if !errors.As(err, &none) {
+		return err
+	}
+	ours := 0
+	for _, queues := range p.sockets {
+		ours += len(queues)
+	}
+	all := none.Want * len(p.links) * p.links[0].Queues
+	others := none.Reserved - none.Free - none.Want*ours
+	return fmt.Errorf("umem: hugepages: %w; all ports take %d: set `sysctl vm.nr_hugepages=%d`, or write umem: auto", err, all, others+all)
+}
+
+func (p *Ports) openQueues(l Link, opener xsk.Opener) error {
 	p.sockets = append(p.sockets, nil)
 	for queue := range l.Queues {
-		s, err := xsk.Open(xsk.Options{Ifindex: l.Index, Queue: queue})
+		s, err := xsk.Open(xsk.Options{Ifindex: l.Index, Queue: queue, Opener: opener})
 		if err != nil {
 			return err
 		}

@@ -68,7 +68,7 @@ func TestPortsCarryAndClose(t *testing.T) {
 	links, err := datapath.FindLinks([]string{"near0"}, []string{"in0"})
 	must(t, err)
 	before := descriptors(t, "socket:")
-	ports, err := datapath.OpenPorts(links, steer, bpf.Mode("auto"))
+	ports, err := datapath.OpenPorts(links, steer, bpf.Mode("auto"), "auto")
 	must(t, err)
 	t.Log(strings.Join(ports.Modes, "; "))
 	if ports.Workers() != 2 || len(ports.Modes) != 2 || ports.Name(1) != "in0" || ports.Name(7) != "elsewhere" {
@@ -122,7 +122,7 @@ func reopen(t *testing.T, links []datapath.Link) {
 	steer, err := bpf.Load(bpf.Options{})
 	must(t, err)
 	defer steer.Close()
-	ports, err := datapath.OpenPorts(links, steer, bpf.Mode("auto"))
+	ports, err := datapath.OpenPorts(links, steer, bpf.Mode("auto"), "auto")
 	must(t, err)
 	must(t, ports.Close())
 }
@@ -151,7 +151,7 @@ func TestPortsFailWhole(t *testing.T) {
 	in0, err := netlink.LinkByName("in0")
 	must(t, err)
 	must(t, netlink.LinkDel(in0))
-	if _, err := datapath.OpenPorts(links, steer, bpf.Mode("auto")); err == nil {
+	if _, err := datapath.OpenPorts(links, steer, bpf.Mode("auto"), "auto"); err == nil {
 		t.Fatal("opened a port that is gone")
 	}
 	if n := descriptors(t, "socket:"); n != before {
@@ -173,7 +173,7 @@ func TestDeletedPortEndsTheWorker(t *testing.T) {
 	steer, err := bpf.Load(bpf.Options{})
 	must(t, err)
 	defer steer.Close()
-	ports, err := datapath.OpenPorts(links, steer, bpf.Mode("auto"))
+	ports, err := datapath.OpenPorts(links, steer, bpf.Mode("auto"), "auto")
 	must(t, err)
 	table := &routes{}
 	table.table.Store(newTable(nil))

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"spindle/bench"
+	"spindle/datapath/xsk"
 )
 
 func benchVethCommand() *cobra.Command {
@@ -33,6 +34,7 @@ Every packet that counts as received was opened and is one of those sent.`,
 	f.StringSlice("size", []string{"64", "1400"}, "64 to 1400 bytes, or imix")
 	f.Float64("seconds", 1, "length of a trial; a search takes about 20")
 	f.String("suite", "aes128gcm16", "ESP suite, as in the configuration")
+	f.String("umem", "auto", "what the gateway's frames lie on, as in the configuration: auto, pages or hugepages")
 	f.Int("cpu", 0, "CPU of the worker; the generator takes the next one")
 	return c
 }
@@ -82,6 +84,10 @@ func runBenchVeth(c *cobra.Command, _ []string) error {
 	o.Commit, _ = f.GetString("commit")
 	if o.CPU, _ = f.GetInt("cpu"); o.CPU < 0 {
 		return usagef("--cpu %d: must not be negative", o.CPU)
+	}
+	o.UMEM, _ = f.GetString("umem")
+	if _, err := xsk.OpenerFor(o.UMEM); err != nil {
+		return usagef("--%v", err)
 	}
 	if o.Directions, err = directions(c); err != nil {
 		return err

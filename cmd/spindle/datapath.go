@@ -185,7 +185,7 @@ func (d *dataPath) openPorts(links []datapath.Link) (err error) {
 	if err != nil {
 		return err
 	}
-	if d.ports, err = datapath.OpenPorts(links, d.steer, bpf.Mode(d.settings.XDP)); err != nil {
+	if d.ports, err = datapath.OpenPorts(links, d.steer, bpf.Mode(d.settings.XDP), d.settings.UMEM); err != nil {
 		return err
 	}
 	d.closers = append(d.closers, d.ports.Close)

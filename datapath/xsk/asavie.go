@@ -39,9 +39,10 @@ func (Asavie) Open(c Config) (*Bound, error) {
 		return nil, errors.Join(err, socket.Close())
 	}
 	return &Bound{
-		FD:    socket.FD(),
-		UMEM:  socket.GetFrame(xdp.Desc{Len: uint32(c.Frames * c.FrameSize)}),
-		Close: socket.Close,
+		FD:       socket.FD(),
+		UMEM:     socket.GetFrame(xdp.Desc{Len: uint32(c.Frames * c.FrameSize)}),
+		PageSize: os.Getpagesize(),
+		Close:    socket.Close,
 	}, nil
 }
 

@@ -1,7 +1,8 @@
 // Package xsk is one AF_XDP socket: a queue of a network device, its UMEM and
 // its four rings.
 //
-// An [Opener] creates, registers and binds the socket. Everything after that
+// An [Opener] creates, registers and binds the socket: [Asavie] on ordinary pages,
+// [HugePages] on 2 MiB pages. Everything after that
 // is this package's own engine: it maps the rings again, moves their indices
 // with one atomic load and one atomic store per batch, keeps the list of free
 // TX frames, and wakes the kernel only when the need-wakeup flag asks for it.

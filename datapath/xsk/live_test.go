@@ -15,9 +15,11 @@ import (
 	"spindle/datapath/xsk"
 )
 
-func TestLiveFramesBothWays(t *testing.T) {
+func TestLiveFramesBothWays(t *testing.T) { onEither(t, liveFramesBothWays) }
+
+func liveFramesBothWays(t *testing.T, on xsk.Opener) {
 	for _, c := range []struct{ mtu, frameSize, queue int }{{1500, 2048, 0}, {1766, 2048, 0}, {3500, 4096, 1}} {
-		w := newWire(t, c.mtu)
+		w := newWire(t, on, c.mtu)
 		s := w.open(t, xsk.Options{Queue: c.queue})
 		if s.Mode() != "copy" || s.FrameSize() != c.frameSize {
 			t.Errorf("mtu %d: mode %s, frames of %d; veth has no zero-copy", c.mtu, s.Mode(), s.FrameSize())
@@ -46,8 +48,10 @@ func TestLiveFramesBothWays(t *testing.T) {
 }
 
 // In copy mode one wake-up sends no more than the budget, and then says EAGAIN.
-func TestLiveFlushSendsMoreThanOneBudget(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveFlushSendsMoreThanOneBudget(t *testing.T) { onEither(t, liveFlushSendsMoreThanOneBudget) }
+
+func liveFlushSendsMoreThanOneBudget(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	s := w.open(t, xsk.Options{TXBudget: 32})
 	transmit(t, s, 0, 200)
 	stats, err := s.Stats()
@@ -61,8 +65,10 @@ func TestLiveFlushSendsMoreThanOneBudget(t *testing.T) {
 }
 
 // A queue can be opened again at once: nothing holds the socket after Close.
-func TestLiveCloseAndReopen(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveCloseAndReopen(t *testing.T) { onEither(t, liveCloseAndReopen) }
+
+func liveCloseAndReopen(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	mapped := socketMappings(t)
 	for i := range 5 {
 		s := w.open(t, xsk.Options{})
@@ -87,12 +93,14 @@ func socketMappings(t *testing.T) int {
 	return strings.Count(string(maps), "socket:[")
 }
 
-func TestLiveBusyQueueIsRefusedAndLeaksNothing(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveBusyQueueIsRefusedAndLeaksNothing(t *testing.T) { onEither(t, liveBusyQueueIsRefusedAndLeaksNothing) }
+
+func liveBusyQueueIsRefusedAndLeaksNothing(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	first := w.open(t, xsk.Options{})
 	mapped := socketMappings(t)
 	start := time.Now()
-	_, err := xsk.Open(xsk.Options{Name: "dut", RingSize: 64})
+	_, err := xsk.Open(xsk.Options{Name: "dut", RingSize: 64, Opener: on})
 	if !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), "bind xsk dut:0: another socket holds this queue") {
 		t.Errorf("error is %v", err)
 	}
@@ -103,14 +111,16 @@ func TestLiveBusyQueueIsRefusedAndLeaksNothing(t *testing.T) {
 		t.Errorf("%d mappings of sockets, %d before", got, mapped)
 	}
 	transmit(t, first, 0, 1)
-	if _, err = xsk.Open(xsk.Options{Name: "dut", Queue: 7}); err == nil || !strings.Contains(err.Error(), "does the device have that queue?") {
+	if _, err = xsk.Open(xsk.Options{Name: "dut", Queue: 7, Opener: on}); err == nil || !strings.Contains(err.Error(), "does the device have that queue?") {
 		t.Errorf("error for a queue that does not exist is %v", err)
 	}
 }
 
 // A queue that is given up while another waits for it is taken at once.
-func TestLiveOpenWaitsForTheQueue(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveOpenWaitsForTheQueue(t *testing.T) { onEither(t, liveOpenWaitsForTheQueue) }
+
+func liveOpenWaitsForTheQueue(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	first := w.open(t, xsk.Options{})
 	closed := make(chan error, 1)
 	time.AfterFunc(100*time.Millisecond, func() { closed <- first.Close() })
@@ -119,8 +129,10 @@ func TestLiveOpenWaitsForTheQueue(t *testing.T) {
 	transmit(t, second, 0, 1)
 }
 
-func TestLiveLinkDownPausesAndUpRecovers(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveLinkDownPausesAndUpRecovers(t *testing.T) { onEither(t, liveLinkDownPausesAndUpRecovers) }
+
+func liveLinkDownPausesAndUpRecovers(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	s := w.open(t, xsk.Options{})
 	must(t, netlink.LinkSetDown(w.dut))
 	transmit(t, s, 0, 10)
@@ -162,8 +174,10 @@ func TestLiveLinkDownPausesAndUpRecovers(t *testing.T) {
 	}
 }
 
-func TestLiveDeletedLinkIsGone(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveDeletedLinkIsGone(t *testing.T) { onEither(t, liveDeletedLinkIsGone) }
+
+func liveDeletedLinkIsGone(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	s := w.open(t, xsk.Options{})
 	transmit(t, s, 0, 1)
 	must(t, s.Check())
@@ -181,8 +195,10 @@ func TestLiveDeletedLinkIsGone(t *testing.T) {
 	must(t, s.Close())
 }
 
-func TestLiveClosedSocketDoesNothing(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveClosedSocketDoesNothing(t *testing.T) { onEither(t, liveClosedSocketDoesNothing) }
+
+func liveClosedSocketDoesNothing(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	s := w.open(t, xsk.Options{})
 	must(t, s.Close())
 	var batch [4][]byte
@@ -198,8 +214,10 @@ func TestLiveClosedSocketDoesNothing(t *testing.T) {
 	}
 }
 
-func TestLiveAllocatesNothing(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveAllocatesNothing(t *testing.T) { onEither(t, liveAllocatesNothing) }
+
+func liveAllocatesNothing(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	s := w.open(t, xsk.Options{})
 	f := frame(1, 60)
 	var batch [8][]byte
@@ -219,8 +237,10 @@ func TestLiveAllocatesNothing(t *testing.T) {
 }
 
 // Nothing that a frame carries survives into what is peeked later.
-func TestLiveFramesAreExact(t *testing.T) {
-	w := newWire(t, 1500)
+func TestLiveFramesAreExact(t *testing.T) { onEither(t, liveFramesAreExact) }
+
+func liveFramesAreExact(t *testing.T, on xsk.Opener) {
+	w := newWire(t, on, 1500)
 	s := w.open(t, xsk.Options{})
 	for i, size := range []int{60, 1514, 61, 1000, 18} {
 		f := frame(uint32(i), size)

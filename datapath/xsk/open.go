@@ -22,9 +22,10 @@ type Opener interface {
 // Bound is what an Opener hands over. Nobody else uses the socket or maps its
 // rings.
 type Bound struct {
-	FD    int
-	UMEM  []byte
-	Close func() error // closes FD, then frees UMEM
+	FD       int
+	UMEM     []byte
+	PageSize int          // of the pages UMEM lies on, bytes
+	Close    func() error // closes FD, then frees UMEM
 }
 
 // Open binds a socket to a queue of a device. Zero-copy is tried first; Mode
@@ -91,7 +92,7 @@ func start(bound *Bound, c Config) (*Socket, error) {
 		return nil, errors.Join(fmt.Errorf("getsockopt XDP_OPTIONS: %w", err), unmap(layout.mapped))
 	}
 	s := newSocket(bound.UMEM, layout, c)
-	s.fd, s.bound = bound.FD, bound
+	s.fd, s.bound, s.pageSize = bound.FD, bound, bound.PageSize
 	s.mode = "copy"
 	if options&unix.XDP_OPTIONS_ZEROCOPY != 0 {
 		s.mode = "zero-copy"

@@ -33,9 +33,10 @@ type Socket struct {
 	fault  error
 	counts Counts
 
-	mode   string
-	mapped [][]byte
-	bound  *Bound
+	mode     string
+	pageSize int
+	mapped   [][]byte
+	bound    *Bound
 }
 
 // FD is polled for received frames; -1 once closed.
@@ -59,8 +60,7 @@ func (s *Socket) Close() error {
 	}
 	bound := s.bound
 	mapped := s.mapped
-	counts, mode := s.counts, s.mode
-	*s = Socket{fd: -1, counts: counts, mode: mode}
+	*s = Socket{fd: -1, counts: s.counts, mode: s.mode, pageSize: s.pageSize}
 	s.detach()
 	// The mappings hold a reference to the socket: while one is left, the
 	// queue stays taken although the descriptor is closed.

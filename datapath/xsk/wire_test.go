@@ -30,9 +30,10 @@ type wire struct {
 	dut, far netlink.Link
 	xsks     *ebpf.Map
 	packets  int // packet socket on far
+	opener   xsk.Opener
 }
 
-func newWire(t *testing.T, mtu int) *wire {
+func newWire(t *testing.T, on xsk.Opener, mtu int) *wire {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: network namespaces, XDP and AF_XDP")
@@ -43,9 +44,11 @@ func newWire(t *testing.T, mtu int) *wire {
 	must(t, ns.Close())
 	must(t, netlink.LinkAdd(&netlink.Veth{
 		LinkAttrs: netlink.LinkAttrs{Name: "dut", MTU: mtu, NumTxQueues: 2, NumRxQueues: 2},
-		PeerName:  "far", PeerNumTxQueues: 2, PeerNumRxQueues: 2,
+		// One queue to send by, or a hash whose seed is new at each boot would choose
+		// the queue that frames arrive at (skb_tx_hash in net/core/dev.c).
+		PeerName: "far", PeerNumTxQueues: 1, PeerNumRxQueues: 2,
 	}))
-	w := &wire{dut: linkByName(t, "dut"), far: linkByName(t, "far")}
+	w := &wire{opener: on, dut: linkByName(t, "dut"), far: linkByName(t, "far")}
 	for _, l := range []netlink.Link{w.dut, w.far} {
 		must(t, netlink.LinkSetIP6AddrGenMode(l, 1))
 		must(t, netlink.LinkSetUp(l))
@@ -111,7 +114,7 @@ func (w *wire) attach(t *testing.T) {
 // open opens queue 0 with small rings and puts it into the map.
 func (w *wire) open(t *testing.T, o xsk.Options) *xsk.Socket {
 	t.Helper()
-	o.Name = "dut"
+	o.Name, o.Opener = "dut", w.opener
 	if o.RingSize == 0 {
 		o.RingSize = 256
 	}

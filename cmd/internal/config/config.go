@@ -51,7 +51,7 @@ type Datapath struct {
 	Workers         int      // 0 is one per RX queue, up to the number of CPUs
 	CPUs            []int    // worker n is pinned to CPUs[n]; empty leaves the choice to the data path
 	XDP             string   // auto, native, generic
-	UMEM            string   // auto, pages
+	UMEM            string   // auto, pages, hugepages
 	Priority        []uint8  // DSCPs that go first when a worker is overloaded (N7)
 	FailClosed      bool     // protected traffic is dropped while no data path runs
 

@@ -22,7 +22,7 @@ func (d *decoder) config(n ast.Node, c *Config) {
 		may("workers", d.workers(&p.Workers)),
 		may("cpus", func(n ast.Node) { cpus = n; d.cpus(n, &p.CPUs) }),
 		may("xdp", chooseInto(d, &p.XDP, "xdp", word("auto"), word("native"), word("generic"))),
-		may("umem", chooseInto(d, &p.UMEM, "umem", word("auto"), word("pages"), choice[string]{"hugepages", "", true})),
+		may("umem", chooseInto(d, &p.UMEM, "umem", word("auto"), word("pages"), word("hugepages"))),
 		may("fail_closed", d.boolean(&p.FailClosed, "fail_closed")),
 		may("metrics", func(n ast.Node) { d.metrics(n, &c.Metrics) }),
 		may("control_user", func(n ast.Node) { c.ControlUser = d.name(n, "control_user") }),

@@ -108,7 +108,7 @@ func TestRefusals(t *testing.T) {
 		{"crl by https", "    psk:", "    revocation: {crl: [\"https://ca.example/x.crl\"]}\n    psk:",
 			`F:7:24: revocation crl: "https://ca.example/x.crl": write an http:// URL, or certificate for those that the certificate names`},
 		{"mode", "idle: 120s", "mode: transit", `F:13:15: mode: "transit" is none of its words: did you mean "transport"?`},
-		{"hugepages", "inside: [eth2]", "umem: hugepages", `F:2:7: umem: hugepages is not supported yet: write auto or pages`},
+		{"umem", "inside: [eth2]", "umem: huge", `F:2:7: umem: "huge" is none of its words: write auto, pages or hugepages`},
 
 		{"duration without unit", "120s", "120", `F:13:15: idle: 120 has no unit: write 120s, or ms, m, h`},
 		{"duration", "120s", "soon", `F:13:15: idle: "soon" is not a duration: write for example 10s, 5m or 1h30m`},

@@ -1,0 +1,126 @@
+package xsk_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"spindle/datapath/xsk"
+	"spindle/tools/netlab"
+)
+
+// onEither runs a test with each opener.
+func onEither(t *testing.T, test func(*testing.T, xsk.Opener)) {
+	t.Run("ordinary pages", func(t *testing.T) { test(t, xsk.Asavie{}) })
+	t.Run("2 MiB pages", func(t *testing.T) {
+		reserve(t, 8) // two sockets of frames of 4096 bytes, at most
+		test(t, xsk.HugePages{})
+	})
+}
+
+// reserve has the host set pages aside until the test ends.
+func reserve(t *testing.T, pages int) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it reserves 2 MiB pages")
+	}
+	undo, err := netlab.ReserveHugePages(pages)
+	must(t, err)
+	t.Cleanup(func() { must(t, undo()) })
+}
+
+func free(t *testing.T) int {
+	t.Helper()
+	n, err := netlab.FreeHugePages()
+	must(t, err)
+	return n
+}
+
+// hugeMappings is how many mappings of this process lie on reserved pages.
+func hugeMappings(t *testing.T) int {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	must(t, err)
+	return strings.Count(string(maps), "/anon_hugepage")
+}
+
+// The pages are the host's again after Close, and after an Open that failed late.
+func TestLiveHugePagesAreGivenBack(t *testing.T) {
+	reserve(t, 8)
+	w := newWire(t, xsk.HugePages{}, 1500)
+	before := free(t)
+	back := func(after string) {
+		t.Helper()
+		// The kernel lets go of a UMEM a moment later (xdp_put_umem in net/xdp/xdp_umem.c).
+		if !within(func() bool { return free(t) == before }) || hugeMappings(t) != 0 {
+			t.Errorf("after %s %d of %d pages are free, %d mappings are left", after, free(t), before, hugeMappings(t))
+		}
+	}
+	s := w.open(t, xsk.Options{RingSize: 2048})
+	if n := before - free(t); n != 4 || hugeMappings(t) != 1 || xsk.Pages([]*xsk.Socket{s}) != "2 MiB pages" {
+		t.Errorf("4096 frames of 2048 bytes took %d pages, %d mappings; %s", n, hugeMappings(t), xsk.Pages([]*xsk.Socket{s}))
+	}
+	must(t, s.Close())
+	back("Close")
+	if _, err := xsk.Open(xsk.Options{Name: "dut", Queue: 7, Opener: xsk.HugePages{}}); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("error for a queue that does not exist is %v", err)
+	}
+	back("a failed Open")
+}
+
+// Without a page to be had, one opener refuses and says so, and one takes others.
+func TestLiveNoHugePagesLeft(t *testing.T) {
+	w := newWire(t, nil, 1500)
+	takeAll(t)
+	_, err := xsk.Open(xsk.Options{Name: "dut", Opener: xsk.HugePages{}})
+	none := (*xsk.NoHugePagesError)(nil)
+	if !errors.As(err, &none) || none.Want != 4 || none.Free != 0 ||
+		!strings.Contains(err.Error(), "4 pages of 2 MiB are needed for this queue, and 0 of the") {
+		t.Errorf("error is %v", err)
+	}
+	if w.opener, err = xsk.OpenerFor("auto"); err != nil {
+		t.Fatal(err)
+	}
+	s := w.open(t, xsk.Options{RingSize: 2048})
+	if got := xsk.Pages([]*xsk.Socket{s}); got != "4 KiB pages" {
+		t.Errorf("auto took %s", got)
+	}
+	transmit(t, s, 0, 1)
+}
+
+// takeAll uses up whatever the host has reserved.
+func takeAll(t *testing.T) {
+	t.Helper()
+	for n := free(t); n > 0; n = free(t) {
+		all, err := unix.Mmap(-1, 0, n<<21, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_HUGETLB|unix.MAP_POPULATE)
+		must(t, err)
+		t.Cleanup(func() { must(t, unix.Munmap(all)) })
+	}
+}
+
+// auto takes 2 MiB pages as long as there are some, socket by socket.
+func TestLiveAutoTakesWhatThereIs(t *testing.T) {
+	takeAll(t)
+	reserve(t, 4)
+	auto, err := xsk.OpenerFor("auto")
+	must(t, err)
+	w := newWire(t, auto, 1500)
+	first, second := w.open(t, xsk.Options{RingSize: 2048}), w.open(t, xsk.Options{RingSize: 2048, Queue: 1})
+	if got := xsk.Pages([]*xsk.Socket{first, second}); got != "4 KiB and 2 MiB pages" {
+		t.Errorf("two queues with room for one took %s", got)
+	}
+	transmit(t, first, 0, 1)
+	transmit(t, second, 1, 1)
+	if got := w.receiveAtFar(2); len(got) != 2 {
+		t.Errorf("%d of 2 frames arrived", len(got))
+	}
+}
+
+func TestOpenerForRefusesOtherWords(t *testing.T) {
+	if _, err := xsk.OpenerFor("1G"); err == nil || err.Error() != `umem "1G": want auto, pages or hugepages` {
+		t.Errorf("error is %v", err)
+	}
+}
