@@ -39,6 +39,7 @@ var rules = []rule{
 	{"ike/v1", []string{"ike/session", "ike/suite", "ike/wire", "sadb"}, "the versions never import each other"},
 	{"ike/v2", []string{"ike/session", "ike/suite", "ike/wire", "sadb"}, "the versions never import each other"},
 	{"ike/sim", []string{"ike", "ike/session", "ike/suite", "sadb"}, "the simulator judges what an engine puts out, and knows nothing of how"},
+	{"ike/ladder", []string{"ike", "ike/session", "ike/suite", "ike/wire", "sadb", "tools/pki"}, "ladders of both versions are played by one hand, that knows neither"},
 	{"ike", []string{"ike/session", "ike/v1", "ike/v2", "ike/wire", "sadb"}, "the engine never meets the data path"},
 	{"tools/netlab", nil, "a laboratory that imported what it tests would share its errors"},
 	{"tools", nil, "only tests stand here"},
@@ -47,10 +48,12 @@ var rules = []rule{
 	{"cmd/", []string{"bpf", "datapath", "datapath/", "ike", "ike/", "sadb", "sadb/", "tools/", "bench", "cmd/internal/"}, "cmd joins the pieces"},
 }
 
-// onlyCmd may be imported by cmd and by nothing else, and onlyTools by tools.
+// onlyCmd may be imported by cmd and by nothing else, onlyTools by tools, and
+// onlyTests by tests.
 const (
 	onlyCmd   = "bench"
 	onlyTools = "ike/sim"
+	onlyTests = "ike/ladder"
 )
 
 func covers(pattern, room string) bool {
@@ -87,16 +90,20 @@ func TestImportTable(t *testing.T) {
 			if other == onlyTools && !covers("tools/", room) {
 				t.Errorf("%s imports the simulator: no gateway may", room)
 			}
+			if other == onlyTests {
+				t.Errorf("%s imports the player of ladders: only tests may", room)
+			}
 		}
 	}
 }
 
 // TestSansIO keeps clocks, sockets and global randomness out of IKE. The simulator
-// is what surrounds it: it makes the randomness.
+// and the ladders are what surrounds it: they make the randomness.
 func TestSansIO(t *testing.T) {
 	refused := []string{"net", "os", "crypto/rand", "math/rand", "math/rand/v2", "golang.org/x/sys/unix", "syscall"}
 	for _, p := range packages(t) {
-		if room := strings.TrimPrefix(p.ImportPath, module); room != "ike" && !strings.HasPrefix(room, "ike/") || room == onlyTools {
+		room := strings.TrimPrefix(p.ImportPath, module)
+		if room != "ike" && !strings.HasPrefix(room, "ike/") || room == onlyTools || room == onlyTests {
 			continue
 		}
 		for _, imported := range p.Imports {

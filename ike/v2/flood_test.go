@@ -16,7 +16,7 @@ func (s *stranger) fragmentsOf(octets int) [][]byte {
 	filler := wire.VendorID{Data: make([]byte, octets)}
 	list, err := wire.AppendFragments(s.header(wire.ExchangeIKEAuth, 1), []wire.Payload{filler}, s.protect, 1200)
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	return list[:len(list)-1]
 }
@@ -26,7 +26,7 @@ func (s *stranger) fragmentsOf(octets int) [][]byte {
 // a peer that means it gets through once they are gone.
 func TestFragmentFlood(t *testing.T) {
 	w := visited(t)
-	w.gateways["r8"].conns[0].Start = session.StartNever
+	w.Gateways["r8"].Conns[0].Start = session.StartNever
 	var before, during runtime.MemStats
 	var all []*stranger
 	for i := range 480 {
@@ -51,8 +51,8 @@ func TestFragmentFlood(t *testing.T) {
 		t.Errorf("%d MiB in fragments made us hold %d MiB", sent>>20, grown>>20)
 	}
 	runtime.KeepAlive(all)
-	w.run(time.Minute)
-	if n := w.halfOpen(w.gateways["r8"]); n != 0 {
+	w.Run(time.Minute)
+	if n := w.HalfOpen(w.Gateways["r8"]); n != 0 {
 		t.Errorf("%d half-open IKE SAs are left", n)
 	}
 	s := w.meet(1000)
@@ -134,10 +134,10 @@ func FuzzSealed(f *testing.F) {
 				s.tell(data)
 			}
 		}
-		w.run(2 * time.Minute)
-		g := w.gateways["r8"]
-		if len(g.spis.held) != len(g.engine.Status(w.now).Children) {
-			t.Errorf("%d SPIs are held for %d child SAs", len(g.spis.held), len(g.engine.Status(w.now).Children))
+		w.Run(2 * time.Minute)
+		g := w.Gateways["r8"]
+		if g.SPIs() != len(g.Engine.Status(w.Now).Children) {
+			t.Errorf("%d SPIs are held for %d child SAs", g.SPIs(), len(g.Engine.Status(w.Now).Children))
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"spindle/ike/ladder"
 	"spindle/ike/session"
 	"spindle/ike/suite"
 	"spindle/ike/v2"
@@ -118,16 +119,15 @@ func mustRepeatResponse(t *testing.T) {
 }
 
 func mustIgnoreReflection(t *testing.T) {
-	w := newWorld(t)
-	w.pair()
-	w.watch = func(from *gateway, d session.Datagram) {
+	w := ladder.Running(t, version, nil)
+	w.Watch = func(from *ladder.Gateway, d session.Datagram) {
 		back := session.Datagram{Local: d.Remote, Remote: d.Local, Data: slices.Clone(d.Data)}
-		w.flight = append(w.flight, datagram{at: w.now.Add(latency), to: from.name, d: back})
+		w.Deliver(w.Now.Add(ladder.Latency), from.Name, back)
 	}
-	w.acquire(w.gateways["r6"], "10.6.6.6", "10.8.8.8")
-	w.run(latency * 10)
-	for _, name := range w.sorted() {
-		w.onlyEstablished(w.gateways[name])
+	w.Dial()
+	w.Run(ladder.Latency * 10)
+	for _, name := range w.Names() {
+		w.OnlyEstablished(w.Gateways[name])
 	}
 }
 
@@ -149,14 +149,14 @@ func mustBearWindowSize(t *testing.T) {
 		t.Errorf("answer %v", m)
 	}
 	pair := children(s)[0].SPIIn
-	out := s.g.engine.Step(s.w.now, session.Expire{Pair: pair, Cause: "bytes"})
-	out = append(out, s.g.engine.Step(s.w.now, session.Terminate{Conn: "t", Child: "lan"})...)
+	out := s.g.Engine.Step(s.w.Now, session.Expire{Pair: pair, Cause: "bytes"})
+	out = append(out, s.g.Engine.Step(s.w.Now, session.Terminate{Conn: "t", Child: "lan"})...)
 	if n := len(sends(out)); n != 1 {
 		t.Errorf("%d requests are out", n)
 	}
 }
 
-func children(s *stranger) []session.ChildStatus { return s.g.engine.Status(s.w.now).Children }
+func children(s *stranger) []session.ChildStatus { return s.g.Engine.Status(s.w.Now).Children }
 
 func sends(out []session.Output) (list []session.Send) {
 	for _, o := range out {
@@ -209,7 +209,7 @@ func mustRefuseCritical(t *testing.T) {
 func mustRefuseCriticalInClear(t *testing.T) {
 	w := visited(t)
 	s := w.meet(1)
-	before := len(s.g.engine.Status(w.now).IKE)
+	before := len(s.g.Engine.Status(w.Now).IKE)
 	s.spiI++
 	replies := s.tell(s.clear(wire.Header{}, wire.Unknown{Type: 200, Critical: true}))
 	if len(replies) != 1 {
@@ -217,7 +217,7 @@ func mustRefuseCriticalInClear(t *testing.T) {
 	}
 	m, err := wire.ParseMessage(replies[0])
 	n, ok := wire.FindNotify(m.Payloads, wire.NotifyUnsupportedCriticalPayload)
-	if err != nil || !ok || !slices.Equal(n.Data, []byte{200}) || len(s.g.engine.Status(w.now).IKE) != before {
+	if err != nil || !ok || !slices.Equal(n.Data, []byte{200}) || len(s.g.Engine.Status(w.Now).IKE) != before {
 		t.Errorf("answer %v %x, %v", m, n.Data, err)
 	}
 }
@@ -232,7 +232,7 @@ func mustSkipUnknown(t *testing.T) {
 func mustCheckNonce(t *testing.T) {
 	w := visited(t)
 	s := w.meet(1)
-	before := len(s.g.engine.Status(w.now).IKE)
+	before := len(s.g.Engine.Status(w.Now).IKE)
 	m, err := wire.ParseMessage(s.request)
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func mustCheckNonce(t *testing.T) {
 	short := slices.Delete(slices.Clone(s.request), at+15, at+len(good.Data))
 	binary.BigEndian.PutUint32(short[24:], uint32(len(short)))
 	binary.BigEndian.PutUint16(short[at-2:], 4+15)
-	if replies := s.tell(short); len(replies) != 0 || len(s.g.engine.Status(w.now).IKE) != before {
+	if replies := s.tell(short); len(replies) != 0 || len(s.g.Engine.Status(w.Now).IKE) != before {
 		t.Errorf("a nonce of 15 octets got %d answers", len(replies))
 	}
 }
@@ -255,7 +255,7 @@ func mustAnswerToSource(t *testing.T) {
 		t.Error("no answer to where the request came from")
 	}
 	s.at = home
-	out := s.g.engine.Step(s.w.now, session.Terminate{Conn: "t"})
+	out := s.g.Engine.Step(s.w.Now, session.Terminate{Conn: "t"})
 	if list := sends(out); len(list) != 1 || list[0].Remote != s.at {
 		t.Errorf("without a NAT the peer stays where it was: %+v", list)
 	}
@@ -264,12 +264,12 @@ func mustAnswerToSource(t *testing.T) {
 func mustForgetRefused(t *testing.T) {
 	w := visited(t)
 	s := w.meet(1)
-	before := len(s.g.engine.Status(w.now).IKE)
+	before := len(s.g.Engine.Status(w.Now).IKE)
 	s.spiI++
-	other := list(t, "aes256gcm16-prfsha512-ecp521", suite.ParseIKE)
+	other := w.Connection(ladder.Words{"ike": "aes256gcm16-prfsha512-ecp521"}).IKE
 	replies := s.tell(s.clear(wire.Header{}, suite.Offer(other, nil), wire.KE{Group: wire.GroupECP521, Data: make([]byte, 132)}, wire.Nonce{Data: s.ni}))
-	if len(replies) != 1 || len(s.g.engine.Status(w.now).IKE) != before {
-		t.Errorf("%d answers, %d IKE SAs", len(replies), len(s.g.engine.Status(w.now).IKE))
+	if len(replies) != 1 || len(s.g.Engine.Status(w.Now).IKE) != before {
+		t.Errorf("%d answers, %d IKE SAs", len(replies), len(s.g.Engine.Status(w.Now).IKE))
 	}
 }
 
@@ -290,7 +290,7 @@ func mustEndAfterSyntax(t *testing.T) {
 
 func mustEndWhenFoundMalformed(t *testing.T) {
 	s := visited(t).meet(1).prove()
-	request := sends(s.g.engine.Step(s.w.now, session.Expire{Pair: children(s)[0].SPIIn, Cause: "bytes"}))
+	request := sends(s.g.Engine.Step(s.w.Now, session.Expire{Pair: children(s)[0].SPIIn, Cause: "bytes"}))
 	h, err := wire.ParseHeader(request[0].Data)
 	if err != nil {
 		t.Fatal(err)
@@ -366,7 +366,7 @@ func mustIgnoreStatus(t *testing.T) {
 func mustFailOnUnknownError(t *testing.T) {
 	s := visited(t).meet(1).prove()
 	before := children(s)[0]
-	request := sends(s.g.engine.Step(s.w.now, session.Expire{Pair: before.SPIIn, Cause: "bytes"}))
+	request := sends(s.g.Engine.Step(s.w.Now, session.Expire{Pair: before.SPIIn, Cause: "bytes"}))
 	h, err := wire.ParseHeader(request[0].Data)
 	if err != nil {
 		t.Fatal(err)

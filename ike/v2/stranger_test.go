@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"spindle/ike/ladder"
 	"spindle/ike/session"
 	"spindle/ike/suite"
 	"spindle/ike/wire"
@@ -15,8 +16,8 @@ import (
 // stranger speaks IKEv2 by hand to a gateway, with the right keys and, unlike our
 // own engine, anything it likes under them.
 type stranger struct {
-	w        *world
-	g        *gateway
+	w        world
+	g        *ladder.Gateway
 	at, to   netip.AddrPort
 	spiI     wire.SPI
 	spiR     wire.SPI
@@ -31,27 +32,30 @@ type stranger struct {
 	rnd      *rand.ChaCha8
 }
 
+// world is one that strangers come to.
+type world struct{ *ladder.World }
+
 // visited is a gateway that takes strangers with the shared key.
-func visited(t testing.TB, words ...string) *world {
-	w := newWorld(t)
-	w.configure(w.add("r8", 8), conn(t, map[string]string{
+func visited(t testing.TB) world {
+	w := ladder.New(t, version)
+	w.Configure(w.Add("r8", 8, nil), w.Connection(ladder.Words{
 		"addr": "192.0.2.2", "peerid": "any", "ts": "10.8.8.8/32=0.0.0.0/0", "fragment": "1280"}))
-	return w
+	return world{w}
 }
 
 // meet opens an IKE SA as far as anybody can.
-func (w *world) meet(seed int) *stranger {
-	g := w.gateways["r8"]
+func (w world) meet(seed int) *stranger {
+	g := w.Gateways["r8"]
 	s := &stranger{w: w, g: g, at: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(100 + seed>>8), byte(seed)}), 500), to: netip.MustParseAddrPort("192.0.2.2:500"),
-		rnd: rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 99}), next: 1, proposal: g.conns[0].IKE[0]}
+		rnd: rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 99}), next: 1, proposal: g.Conns[0].IKE[0]}
 	s.spiI = wire.SPI(s.rnd.Uint64() | 1)
 	s.ni = make([]byte, 32)
 	s.rnd.Read(s.ni)
 	ke, err := suite.GenerateKE(s.proposal.Group, s.rnd)
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	payloads := []wire.Payload{suite.Offer(g.conns[0].IKE, nil), wire.KE{Group: ke.Group(), Data: ke.Public()}, wire.Nonce{Data: s.ni},
+	payloads := []wire.Payload{suite.Offer(g.Conns[0].IKE, nil), wire.KE{Group: ke.Group(), Data: ke.Public()}, wire.Nonce{Data: s.ni},
 		wire.Notify{Type: wire.NotifyFragmentationSupported}}
 	m := s.open(payloads)
 	if cookie, ok := wire.FindNotify(m.Payloads, wire.NotifyCookie); ok {
@@ -60,7 +64,7 @@ func (w *world) meet(seed int) *stranger {
 	theirs, ok := wire.Find[wire.KE](m.Payloads)
 	nonce, _ := wire.Find[wire.Nonce](m.Payloads)
 	if !ok {
-		w.t.Fatalf("IKE_SA_INIT answered %v", m)
+		w.T.Fatalf("IKE_SA_INIT answered %v", m)
 	}
 	s.spiR, s.nr = m.Header.ResponderSPI, nonce.Data
 	shared, err := ke.Shared(theirs.Data)
@@ -71,7 +75,7 @@ func (w *world) meet(seed int) *stranger {
 		s.protect, err = suite.NewProtector(s.proposal, s.keys, true, s.rnd)
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	return s
 }
@@ -81,12 +85,12 @@ func (s *stranger) open(payloads []wire.Payload) wire.Message {
 	s.request = s.clear(wire.Header{}, payloads...)
 	replies := s.tell(s.request)
 	if len(replies) != 1 {
-		s.w.t.Fatalf("IKE_SA_INIT got %d answers", len(replies))
+		s.w.T.Fatalf("IKE_SA_INIT got %d answers", len(replies))
 	}
 	s.response = replies[0]
 	m, err := wire.ParseMessage(s.response)
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	return m
 }
@@ -96,14 +100,14 @@ func (s *stranger) clear(h wire.Header, payloads ...wire.Payload) []byte {
 	h.InitiatorSPI, h.Exchange, h.Flags = s.spiI, wire.ExchangeIKESAInit, h.Flags|wire.FlagInitiator
 	data, err := wire.AppendMessage(nil, h, payloads)
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	return data
 }
 
 // tell delivers a datagram and returns what comes back to us.
 func (s *stranger) tell(data []byte) (replies [][]byte) {
-	for _, o := range s.g.engine.Step(s.w.now, session.Datagram{Local: s.to, Remote: s.at, Data: slices.Clone(data)}) {
+	for _, o := range s.g.Engine.Step(s.w.Now, session.Datagram{Local: s.to, Remote: s.at, Data: slices.Clone(data)}) {
 		if o, ok := o.(session.Send); ok && o.Remote == s.at {
 			replies = append(replies, o.Data)
 		}
@@ -119,7 +123,7 @@ func (s *stranger) header(exchange wire.ExchangeType, id uint32) wire.Header {
 func (s *stranger) seal(h wire.Header, payloads ...wire.Payload) []byte {
 	data, err := wire.AppendEncrypted(nil, h, payloads, s.protect)
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	return data
 }
@@ -130,12 +134,12 @@ func (s *stranger) sealOctets(h wire.Header, first wire.PayloadType, plaintext [
 	body := 4 + len(plaintext) + s.protect.Overhead()
 	data, err := wire.AppendMessage(nil, h, []wire.Payload{wire.SK{First: first}})
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	binary.BigEndian.PutUint32(data[24:], uint32(wire.HeaderSize+body))
 	binary.BigEndian.PutUint16(data[wire.HeaderSize+2:], uint16(body))
 	if data, err = s.protect.Seal(data, slices.Clone(data), plaintext); err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	return data
 }
@@ -155,7 +159,7 @@ func (s *stranger) answer(replies [][]byte) (wire.Message, bool) {
 		}
 		m, err := wire.OpenEncrypted(data, s.protect)
 		if err != nil {
-			s.w.t.Fatalf("answer does not open: %v", err)
+			s.w.T.Fatalf("answer does not open: %v", err)
 		}
 		return m, true
 	}
@@ -164,26 +168,26 @@ func (s *stranger) answer(replies [][]byte) (wire.Message, bool) {
 
 // prove completes IKE_AUTH with the shared key and a first child SA.
 func (s *stranger) prove() *stranger {
-	s.w.t.Helper()
+	s.w.T.Helper()
 	id := wire.Identity{Type: wire.IDFQDN, Data: []byte("stranger")}
 	octets, err := suite.SignedOctets(s.proposal.PRF, s.request, s.nr, s.keys.PI, id)
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
-	auth, err := suite.PSKAuth(s.proposal.PRF, s.g.conns[0].PSK, octets)
+	auth, err := suite.PSKAuth(s.proposal.PRF, s.g.Conns[0].PSK, octets)
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	m, ok := s.ask(wire.ExchangeIKEAuth, s.childSA(0x1000, wire.IDi{Identity: id}, wire.AUTH{Method: wire.AuthSharedKey, Data: auth})...)
-	if _, proved := wire.Find[wire.AUTH](m.Payloads); !ok || !proved || len(s.w.gateways["r8"].engine.Status(s.w.now).Children) != 1 {
-		s.w.t.Fatalf("IKE_AUTH answered %v", m)
+	if _, proved := wire.Find[wire.AUTH](m.Payloads); !ok || !proved || len(s.w.Gateways["r8"].Engine.Status(s.w.Now).Children) != 1 {
+		s.w.T.Fatalf("IKE_AUTH answered %v", m)
 	}
 	return s
 }
 
 // childSA asks for a child SA behind the given payloads.
 func (s *stranger) childSA(spi uint32, before ...wire.Payload) []wire.Payload {
-	c := s.g.conns[0].Children[0]
+	c := s.g.Conns[0].Children[0]
 	ts := func(a string) []wire.TrafficSelector {
 		addr := netip.MustParseAddr(a)
 		return []wire.TrafficSelector{{Type: wire.TSIPv4AddrRange, EndPort: 65535, Start: addr, End: addr}}
@@ -193,7 +197,7 @@ func (s *stranger) childSA(spi uint32, before ...wire.Payload) []wire.Payload {
 
 // state is that of the gateway's only IKE SA, "" when there is none.
 func (s *stranger) state() string {
-	for _, st := range s.g.engine.Status(s.w.now).IKE {
+	for _, st := range s.g.Engine.Status(s.w.Now).IKE {
 		return st.State
 	}
 	return ""

@@ -1,8 +1,7 @@
-package v2_test
+package ladder
 
 import (
 	"crypto/x509"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -33,7 +32,7 @@ var vouched = sync.OnceValues(func() (*certs, error) {
 		return nil, err
 	}
 	all.authorities["sub"] = sub
-	last := midnight.Add(-24 * time.Hour)
+	last := Midnight.Add(-24 * time.Hour)
 	for name, c := range map[string]struct {
 		ca   string
 		leaf pki.Leaf
@@ -43,13 +42,13 @@ var vouched = sync.OnceValues(func() (*certs, error) {
 		"r8sub":   {"sub", pki.Leaf{Name: "r8", Names: []string{"r8.example.net"}}},
 		"r8other": {"other", pki.Leaf{Name: "r8", Names: []string{"r8.example.net"}}},
 		"r8old":   {"root", pki.Leaf{Name: "r8", Names: []string{"r8.example.net"}, NotAfter: last}},
-		"r8early": {"root", pki.Leaf{Name: "r8", Names: []string{"r8.example.net"}, NotBefore: midnight.Add(time.Hour)}},
+		"r8early": {"root", pki.Leaf{Name: "r8", Names: []string{"r8.example.net"}, NotBefore: Midnight.Add(time.Hour)}},
 		"r8crl":   {"root", pki.Leaf{Name: "r8", Names: []string{"r8.example.net"}, CRL: []string{"http://crl.example/root.crl"}}},
 		"r8ocsp":  {"root", pki.Leaf{Name: "r8", Names: []string{"r8.example.net"}, OCSP: []string{"http://ocsp.example"}}},
 	} {
 		ca := all.authorities[c.ca]
 		if c.leaf.NotBefore.IsZero() && !c.leaf.NotAfter.IsZero() {
-			c.leaf.NotBefore = midnight.AddDate(0, -1, 0)
+			c.leaf.NotBefore = Midnight.AddDate(0, -1, 0)
 		}
 		pair, err := ca.Issue(c.leaf)
 		if err != nil {
@@ -72,7 +71,7 @@ func intermediates(name string, ca *pki.CA) []*x509.Certificate {
 
 // authenticate reads the words of a connection about authentication: cert=NAME is
 // ours, ca=NAME whom we believe, and both together make it auth: cert.
-func authenticate(t testing.TB, c *session.Connection, words map[string]string) {
+func authenticate(t testing.TB, c *session.Connection, words Words) {
 	all, err := vouched()
 	if err != nil {
 		t.Fatal(err)
@@ -102,44 +101,4 @@ func authenticate(t testing.TB, c *session.Connection, words map[string]string) 
 		c.PPK = session.PPK{ID: id, Key: session.Secret(key), Required: words["ppkrequired"] == "yes"}
 	}
 	c.Reauth, _ = time.ParseDuration(words["reauth"])
-}
-
-// fetch answers at once, with what there is.
-func (w *world) fetch(g *gateway, o session.Fetch) {
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	answer := session.Fetched{URL: o.URL, Err: "unreachable"}
-	if data, ok := w.web[u.Host]; ok {
-		answer = session.Fetched{URL: o.URL, Data: data}
-	}
-	w.say(g, "fetch from %s", u.Host)
-	w.flight = append(w.flight, datagram{at: w.now.Add(latency), to: g.name, answer: &answer})
-}
-
-// publish puts a CRL or an OCSP answer on the web: what=crl or ocsp, revoked=NAME or none.
-func (w *world) publish(words map[string]string) {
-	all, err := vouched()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if w.web == nil {
-		w.web = map[string][]byte{}
-	}
-	root := all.authorities["root"]
-	at := w.now.Add(-time.Hour)
-	switch words["what"] {
-	case "crl":
-		var gone []*x509.Certificate
-		if name := words["revoked"]; name != "" {
-			gone = append(gone, all.pairs[name].Chain[0])
-		}
-		w.web["crl.example"], err = root.CRL(at, gone...)
-	case "ocsp":
-		w.web["ocsp.example"], err = root.OCSP(at, all.pairs[words["cert"]].Chain[0], words["revoked"] == "yes")
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
 }
