@@ -5,7 +5,7 @@
 // sockets, reports to the control process) and Server, which does what the
 // control process asks for.
 //
-// A packet travels Worker.arrive, then inbound.go and forward.go, or outbound.go;
+// A packet travels Worker.process, then inbound.go and forward.go, or outbound.go;
 // an SA is touched by its owner worker alone, to which handoff.go brings packets.
 // Every packet ends in one packet.Verdict, which is counted.
 //

@@ -14,65 +14,83 @@ import (
 // isOuter tells the packets that end here, ESP and IKE, from those to be
 // protected. XDP has looked at the address already; a port that faces protected
 // networks also brings ESP and IKE on their way to elsewhere.
-func (w *Worker) isOuter(port int) bool {
-	h := &w.outer
+func (w *Worker) isOuter(t *transit) bool {
+	h := &t.header
 	encapsulating := h.Protocol == packet.ESP ||
 		h.Protocol == packet.UDP && (h.DstPort == portNATT || h.DstPort == portIKE)
-	if !encapsulating || !w.ports[port].Inside {
+	if !encapsulating || !w.ports[t.port].Inside {
 		return encapsulating
 	}
 	adj := w.table.Lookup(h.Dst)
 	return adj != nil && adj.Kind == fib.Local
 }
 
-// inbound takes an outer packet, parsed into w.outer, through RFC 4301 §5.2:
+// inbound takes an outer packet through RFC 4301 §5.2:
 //
 //  1. strip the UDP encapsulation; IKE goes to the control process
-//  2. find the SA by its SPI
+//  2. find the SA by its SPI: both in locate, for the whole batch
 //  3. see that this worker owns it
 //  4. is its time over
 //  5. replay check, authentication, decryption: esp.Open, straight into a frame
 //     of the port by which the last packet left
 //  6. match the inner packet with the SA's selectors
 //  7. forward it
-func (w *Worker) inbound(a arrival, ip []byte) packet.Verdict {
-	h := &w.outer
+func (w *Worker) inbound(t *transit) packet.Verdict {
+	switch {
+	case t.verdict == packet.Punted:
+		return w.punt(t)
+	case t.verdict != packet.Pass:
+		return t.verdict
+	case t.sa == nil:
+		return w.unknownSPI(t)
+	}
+	if owner := t.spi().Worker(); owner != w.id {
+		return w.handOff(owner, t.arrival)
+	}
+	return w.open(t)
+}
+
+// locate is steps 1 and 2.
+func (w *Worker) locate(t *transit) {
+	if t.verdict = t.strip(); t.verdict == packet.Pass {
+		t.sa = w.snap.Inbound(t.spi())
+	}
+}
+
+// strip finds the ESP packet. It is Punted for an IKE message.
+func (t *transit) strip() packet.Verdict {
+	h := &t.header
 	if h.Fragment {
 		return packet.DropMalformed // XDP leaves fragments to the kernel, which reassembles
 	}
-	body, encap := ip[h.Payload:], false
-	if h.Protocol == packet.UDP {
-		payload, v := packet.UDPPayload(ip, h)
+	t.body, t.encap = t.ip[h.Payload:], h.Protocol == packet.UDP
+	if t.encap {
+		payload, v := packet.UDPPayload(t.ip, h)
 		if v != packet.Pass {
 			return v
 		}
-		if body, v = w.decapsulate(payload); v != packet.Pass {
+		if v = t.decapsulate(payload); v != packet.Pass {
 			return v
 		}
-		encap = true
 	}
-	if len(body) < esp.HeaderLen {
+	if len(t.body) < esp.HeaderLen {
 		return packet.DropTruncated
 	}
-	spi := sadb.SPI(binary.BigEndian.Uint32(body))
-	sa := w.snap.Inbound(spi)
-	if sa == nil {
-		return w.unknownSPI(spi, binary.BigEndian.Uint32(body[4:]), encap)
-	}
-	if owner := spi.Worker(); owner != w.id {
-		return w.handOff(owner, a)
-	}
-	return w.open(sa, ip, body)
+	return packet.Pass
 }
 
+// spi is that of the ESP packet found.
+func (t *transit) spi() sadb.SPI { return sadb.SPI(binary.BigEndian.Uint32(t.body)) }
+
 // open is steps 4 to 7. What Open itself drops it counts itself.
-func (w *Worker) open(sa *inboundSA, ip, body []byte) packet.Verdict {
+func (w *Worker) open(t *transit) packet.Verdict {
+	sa := t.sa
 	w.note(&sa.bounds, sa)
 	if sa.ended(&sa.Counters) {
 		return sa.refuse(packet.DropLifetime)
 	}
-	dst := w.openInto(len(ip))
-	n, v := sa.Open(dst, ip, &w.outer, body, w.now)
+	dst := w.openInto(len(t.ip))
+	n, v := sa.Open(dst, t.ip, &t.header, t.body, w.now)
 	if v != packet.Pass {
 		return v
 	}
@@ -93,26 +111,29 @@ func (w *Worker) open(sa *inboundSA, ip, body []byte) packet.Verdict {
 }
 
 // decapsulate sorts what came over UDP (RFC 3948 §2, RFC 7296 §2.23).
-func (w *Worker) decapsulate(payload []byte) ([]byte, packet.Verdict) {
-	if w.outer.DstPort == portIKE {
-		return nil, w.punt(payload)
+func (t *transit) decapsulate(payload []byte) packet.Verdict {
+	t.body = payload
+	if t.header.DstPort == portIKE {
+		return packet.Punted
 	}
 	kind, body := packet.Classify(payload)
 	switch kind {
 	case packet.EncapESP:
-		return body, packet.Pass
+		t.body = body
+		return packet.Pass
 	case packet.EncapIKE:
-		return nil, w.punt(body)
+		t.body = body
+		return packet.Punted
 	case packet.EncapKeepalive:
-		return nil, packet.DropKeepalive
+		return packet.DropKeepalive
 	}
-	return nil, packet.DropMalformed
+	return packet.DropMalformed
 }
 
 // punt hands an IKE message to the control process.
-func (w *Worker) punt(message []byte) packet.Verdict {
-	local, remote := w.endpoints(true)
-	if !w.slow.Report(keysock.Punt{Local: local, Remote: remote, Data: append([]byte(nil), message...)}) {
+func (w *Worker) punt(t *transit) packet.Verdict {
+	local, remote := t.endpoints()
+	if !w.slow.Report(keysock.Punt{Local: local, Remote: remote, Data: append([]byte(nil), t.body...)}) {
 		return packet.DropPuntFull
 	}
 	return packet.Punted
@@ -120,17 +141,19 @@ func (w *Worker) punt(message []byte) packet.Verdict {
 
 // unknownSPI tells the control process about ESP without an SA, at most once a
 // second for each source, and drops the packet.
-func (w *Worker) unknownSPI(spi sadb.SPI, sequence uint32, encap bool) packet.Verdict {
-	local, remote := w.endpoints(encap)
+func (w *Worker) unknownSPI(t *transit) packet.Verdict {
+	local, remote := t.endpoints()
 	if packets, due := w.strange.note(remote.Addr(), w.now); due {
-		w.slow.Report(keysock.UnknownSPI{SPI: spi, Local: local, Remote: remote, Sequence: sequence, Packets: packets})
+		sequence := binary.BigEndian.Uint32(t.body[4:])
+		w.slow.Report(keysock.UnknownSPI{SPI: t.spi(), Local: local, Remote: remote, Sequence: sequence, Packets: packets})
 	}
 	return packet.DropUnknownSPI
 }
 
-func (w *Worker) endpoints(ports bool) (local, remote netip.AddrPort) {
-	h := &w.outer
-	if !ports {
+// endpoints have ports when they are those of UDP.
+func (t *transit) endpoints() (local, remote netip.AddrPort) {
+	h := &t.header
+	if !t.encap {
 		return netip.AddrPortFrom(h.Dst, 0), netip.AddrPortFrom(h.Src, 0)
 	}
 	return netip.AddrPortFrom(h.Dst, h.DstPort), netip.AddrPortFrom(h.Src, h.SrcPort)
@@ -140,11 +163,13 @@ func (w *Worker) endpoints(ports bool) (local, remote netip.AddrPort) {
 // wants protected may not come in without (RFC 4301 §5.2, N4). What no policy wants
 // protected is the kernel's; on a port that faces protected networks too, what a
 // policy knows to go out is on its way to the tunnel.
-func (w *Worker) unprotected(a arrival, ip []byte) packet.Verdict {
-	flow := flowOf(&w.outer)
-	inside := w.ports[a.port].Inside
-	if inside && w.snap.Match(sadb.Outbound, &flow) != nil {
-		return w.outbound(a, ip)
+func (w *Worker) unprotected(t *transit) packet.Verdict {
+	flow := flowOf(&t.header)
+	inside := w.ports[t.port].Inside
+	if inside {
+		if t.entry = w.snap.Match(sadb.Outbound, &flow); t.entry != nil {
+			return w.outbound(t)
+		}
 	}
 	entry := w.snap.Match(sadb.Inbound, &flow)
 	switch {
@@ -153,10 +178,10 @@ func (w *Worker) unprotected(a arrival, ip []byte) packet.Verdict {
 	case entry != nil && entry.Policy.Action == sadb.Discard:
 		return packet.DropPolicy
 	case entry == nil && inside:
-		return w.outbound(a, ip)
+		return w.outbound(t)
 	}
-	w.repair(a, ip)
-	return w.toHost(ip)
+	w.repair(t)
+	return w.toHost(t.ip)
 }
 
 // openInto is where the next packet of at most n bytes is decrypted: a TX frame

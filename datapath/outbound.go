@@ -7,9 +7,9 @@ import (
 	"spindle/sadb/keysock"
 )
 
-// outbound takes a clear packet, parsed into w.outer, through RFC 4301 §5.1:
+// outbound takes a clear packet through RFC 4301 §5.1:
 //
-//  1. find the policy by the packet's selectors
+//  1. find the policy by the packet's selectors: policyOf, for the whole batch
 //  2. BYPASS is forwarded; DISCARD, and what no policy names, is dropped
 //  3. without an SA the packet waits, and asks for one
 //  4. see that this worker owns the SA
@@ -18,26 +18,26 @@ import (
 //  7. is its TTL at the end: the kernel tells the source
 //  8. does it fit the tunnel: else it is cut, or the source is told, oversize.go
 //  9. esp.Seal, straight into a frame of the port that leads to the peer
-func (w *Worker) outbound(a arrival, ip []byte) packet.Verdict {
-	entry := w.policyOf(&w.outer, ip)
+func (w *Worker) outbound(t *transit) packet.Verdict {
+	entry := t.entry
 	if entry == nil || entry.Policy.Action == sadb.Discard {
 		return packet.DropPolicy
 	}
 	if entry.Policy.Action == sadb.Bypass {
-		return w.bypass(a, ip)
+		return w.bypass(t)
 	}
 	sa := entry.Outbound
 	if sa == nil {
-		return w.await(entry.Policy, a)
+		return w.await(entry.Policy, t)
 	}
 	if owner := sa.pair.Worker(); owner != w.id {
-		return w.handOff(owner, a)
+		return w.handOff(owner, t.arrival)
 	}
-	return w.protect(sa, a, ip)
+	return w.protect(sa, t)
 }
 
 // protect is steps 5 to 9.
-func (w *Worker) protect(sa *outboundSA, a arrival, ip []byte) packet.Verdict {
+func (w *Worker) protect(sa *outboundSA, t *transit) packet.Verdict {
 	w.note(&sa.bounds, sa)
 	if sa.ended(&sa.Counters) {
 		return sa.refuse(packet.DropLifetime)
@@ -46,26 +46,27 @@ func (w *Worker) protect(sa *outboundSA, a arrival, ip []byte) packet.Verdict {
 	if adj == nil || adj.Kind == fib.Blackhole || adj.Kind == fib.Unreachable || adj.Kind == fib.Prohibit {
 		return sa.refuse(packet.DropNoRoute)
 	}
-	w.repair(a, ip)
+	w.repair(t)
+	ip := t.ip
 	// The kernel has done so with what came through the tunnel device.
-	if a.origin == fromPort && packet.DecrementTTL(ip) != packet.Pass {
+	if t.origin == fromPort && packet.DecrementTTL(ip) != packet.Pass {
 		return w.toHost(ip)
 	}
 	mtu := sa.fits(adj)
-	if w.outer.Protocol == packet.TCP && sa.clamp {
-		packet.ClampMSS(ip, &w.outer, mtu)
+	if t.header.Protocol == packet.TCP && sa.clamp {
+		packet.ClampMSS(ip, &t.header, mtu)
 	}
 	if len(ip) > mtu && sa.tooLong(ip, adj) {
-		return w.oversize(sa, adj, a, ip, mtu)
+		return w.oversize(sa, adj, t, mtu)
 	}
 	return w.seal(sa, adj, ip)
 }
 
 // repair completes the checksum of a packet that a local stack left partial. It
 // must happen before any other stage changes, cuts or hides the packet.
-func (w *Worker) repair(a arrival, ip []byte) {
-	if a.origin == fromHost || w.ports[a.port].RepairChecksum {
-		packet.RepairChecksum(ip, &w.outer)
+func (w *Worker) repair(t *transit) {
+	if t.origin == fromHost || w.ports[t.port].RepairChecksum {
+		packet.RepairChecksum(t.ip, &t.header)
 	}
 }
 
@@ -97,34 +98,34 @@ func (w *Worker) seal(sa *outboundSA, adj *fib.Adjacency, ip []byte) packet.Verd
 
 // bypass forwards a packet in the clear, as policy says. This host's own came by
 // a route into the tunnel device, which the kernel's marked sockets do not take.
-func (w *Worker) bypass(a arrival, ip []byte) packet.Verdict {
-	w.repair(a, ip)
-	if a.origin == fromHost {
-		if err := w.slow.SendPacket(ip, w.outer.Dst); err != nil {
+func (w *Worker) bypass(t *transit) packet.Verdict {
+	w.repair(t)
+	if t.origin == fromHost {
+		if err := w.slow.SendPacket(t.ip, t.header.Dst); err != nil {
 			return packet.DropSlowPath
 		}
 		return packet.ToKernel
 	}
-	adj := w.table.Lookup(w.outer.Dst)
+	adj := w.table.Lookup(t.header.Dst)
 	switch {
 	case adj == nil:
-		return w.toHost(ip)
+		return w.toHost(t.ip)
 	case adj.Kind == fib.Blackhole:
 		return packet.DropNoRoute
 	case adj.Kind == fib.Direct:
-		return w.send(adj, ip)
+		return w.send(adj, t.ip)
 	}
-	return w.toHost(ip)
+	return w.toHost(t.ip)
 }
 
 // await keeps a packet until its policy has an SA, and asks for one.
-func (w *Worker) await(p *sadb.Policy, a arrival) packet.Verdict {
+func (w *Worker) await(p *sadb.Policy, t *transit) packet.Verdict {
 	if !p.Acquire {
 		return packet.DropPolicy
 	}
-	kept := w.waiting.keep(p.ID, a, w.now)
+	kept := w.waiting.keep(p.ID, t.arrival, w.now)
 	if w.waiting.mayAsk(p.ID, w.now) {
-		w.slow.Report(keysock.Acquire{Policy: p.ID, Flow: flowOf(&w.outer)})
+		w.slow.Report(keysock.Acquire{Policy: p.ID, Flow: flowOf(&t.header)})
 	}
 	if !kept {
 		return packet.DropNoSA

@@ -68,14 +68,14 @@ func (out *outboundSA) tooLong(ip []byte, way *fib.Adjacency) bool {
 //     need not reassemble before it decrypts (N2)
 //  2. where that is not wanted, or not possible, the sealed packet is cut
 //  3. else it is dropped, and the source learns the MTU (N3)
-func (w *Worker) oversize(sa *outboundSA, way *fib.Adjacency, a arrival, ip []byte, mtu int) packet.Verdict {
-	switch h := &w.outer; {
+func (w *Worker) oversize(sa *outboundSA, way *fib.Adjacency, t *transit, mtu int) packet.Verdict {
+	switch h := &t.header; {
 	case sa.cutsBefore(h):
-		return w.cut(sa, way, ip, mtu)
+		return w.cut(sa, way, t, mtu)
 	case sa.cutsAfter(h):
-		return w.sealAndCut(sa, way, ip)
+		return w.sealAndCut(sa, way, t.ip)
 	}
-	w.tellMTU(a, ip, mtu)
+	w.tellMTU(t, mtu)
 	return sa.refuse(packet.DropTooBig)
 }
 
@@ -98,9 +98,9 @@ func (s *sizing) cutsAfter(h *packet.Header) bool {
 }
 
 // cut is RFC 4301 §8.1's fragmentation before IPsec processing.
-func (w *Worker) cut(sa *outboundSA, way *fib.Adjacency, ip []byte, mtu int) packet.Verdict {
+func (w *Worker) cut(sa *outboundSA, way *fib.Adjacency, t *transit, mtu int) packet.Verdict {
 	for at := 0; ; {
-		n, next := packet.Fragment(w.piece, ip, &w.outer, mtu, at)
+		n, next := packet.Fragment(w.piece, t.ip, &t.header, mtu, at)
 		if n == 0 {
 			return sa.refuse(packet.DropTooBig) // no room for eight bytes
 		}
@@ -166,8 +166,8 @@ func (w *Worker) clampAnswer(inner []byte) {
 // tellMTU answers a packet that does not fit with ICMP. What came through the
 // tunnel device goes back there, from the destination: the kernel takes nothing
 // from a device that says to come from this very host.
-func (w *Worker) tellMTU(a arrival, ip []byte, mtu int) {
-	h := &w.outer
+func (w *Worker) tellMTU(t *transit, mtu int) {
+	h := &t.header
 	if h.Version == 6 {
 		mtu = max(mtu, leastMTU)
 	}
@@ -175,12 +175,12 @@ func (w *Worker) tellMTU(a arrival, ip []byte, mtu int) {
 		return
 	}
 	way := w.table.Lookup(h.Src)
-	direct := a.origin == fromPort && way != nil && way.Kind == fib.Direct && w.ports[way.Port].Inside
+	direct := t.origin == fromPort && way != nil && way.Kind == fib.Direct && w.ports[way.Port].Inside
 	from := h.Dst
 	if direct {
 		from = nearest(w.table.LocalAddrs(), h.Src, from)
 	}
-	n := packet.PutTooBig(w.piece, ip, h, from, mtu)
+	n := packet.PutTooBig(w.piece, t.ip, h, from, mtu)
 	if n == 0 {
 		return
 	}

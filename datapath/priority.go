@@ -43,28 +43,40 @@ func (p *preference) took(port, n int) {
 // triage does the frames that are preferred, then a batch of the others.
 func (w *Worker) triage(port int, q Queue) int {
 	n := q.Peek(w.frames[:])
-	frames := w.frames[:n]
+	frames, first := w.frames[:n], 0
 	for i, frame := range frames {
 		if w.urgent(frame) {
 			w.prefer.count++
-			w.count(w.arrive(arrival{origin: fromPort, port: port, data: frame}))
+			first = w.gather(first, port, frame)
 			frames[i] = nil
 		}
 	}
-	done := 0
+	w.process(w.batch[:first])
+	others := 0
 	for _, frame := range frames {
 		switch {
 		case frame == nil:
-		case done == batch:
+		case others == batch:
 			w.count(packet.DropOverload)
 		default:
-			done++
-			w.count(w.arrive(arrival{origin: fromPort, port: port, data: frame}))
+			w.batch[others].arrival = arrival{origin: fromPort, port: port, data: frame}
+			others++
 		}
 	}
+	w.process(w.batch[:others])
 	q.Release()
 	w.prefer.took(port, n)
 	return n
+}
+
+// gather adds a frame to the n of the batch, which is processed when it is full.
+func (w *Worker) gather(n, port int, frame []byte) int {
+	if n == batch {
+		w.process(w.batch[:])
+		n = 0
+	}
+	w.batch[n].arrival = arrival{origin: fromPort, port: port, data: frame}
+	return n + 1
 }
 
 // urgent tells a frame that goes first: of a preferred DSCP, which an ESP packet

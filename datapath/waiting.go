@@ -129,18 +129,18 @@ func (w *Worker) resume() int {
 // retry sends a waiting packet if it no longer has to wait. It was parsed before
 // it was kept.
 func (w *Worker) retry(e *waiter) bool {
-	a := arrival{origin: e.origin, port: e.port, data: e.data}
-	ip, v := w.parse(a)
-	if v != packet.Pass {
+	t := &w.batch[0]
+	t.arrival = arrival{origin: e.origin, port: e.port, data: e.data}
+	if v := t.parse(); v != packet.Pass {
 		w.count(v)
 		return true
 	}
-	flow := flowOf(&w.outer)
-	entry := w.snap.Match(sadb.Outbound, &flow)
-	if entry != nil && entry.Policy.Action == sadb.Protect && entry.Policy.Acquire && entry.Outbound == nil {
+	flow := flowOf(&t.header)
+	t.entry = w.snap.Match(sadb.Outbound, &flow)
+	if t.entry != nil && t.entry.Policy.Action == sadb.Protect && t.entry.Policy.Acquire && t.entry.Outbound == nil {
 		return false
 	}
-	w.count(w.outbound(a, ip))
+	w.count(w.outbound(t))
 	return true
 }
 

@@ -64,11 +64,12 @@ type Worker struct {
 	clock func() int64
 
 	// Scratch, so that nothing is allocated for a packet.
-	outer, inner packet.Header
-	frames       [deep][]byte // the first batch of them, unless overloaded
-	buffer       []byte       // of the largest packet
-	piece        []byte       // the same, for what is made of the one in buffer
-	hint         int          // the port that the last decrypted packet left by
+	batch  [batch]transit
+	inner  packet.Header
+	frames [deep][]byte // the first batch of them, unless overloaded
+	buffer []byte       // of the largest packet
+	piece  []byte       // the same, for what is made of the one in buffer
+	hint   int          // the port that the last decrypted packet left by
 
 	flows   flows
 	waiting waiting
@@ -160,9 +161,10 @@ func (w *Worker) Poll() (int, error) {
 	for _, ring := range w.in {
 		n := ring.ready(batch)
 		for i := range n {
-			w.count(w.arrive(ring.at(i)))
+			w.batch[i].arrival = ring.at(i)
 		}
 		if n > 0 {
+			w.process(w.batch[:n])
 			ring.release(n)
 		}
 		total += n
@@ -183,54 +185,13 @@ func (w *Worker) receive(port int) int {
 		return w.triage(port, q)
 	}
 	n := q.Peek(w.frames[:batch])
-	for _, frame := range w.frames[:n] {
-		w.count(w.arrive(arrival{origin: fromPort, port: port, data: frame}))
+	for i, frame := range w.frames[:n] {
+		w.batch[i].arrival = arrival{origin: fromPort, port: port, data: frame}
 	}
+	w.process(w.batch[:n])
 	q.Release()
 	w.prefer.took(port, n)
 	return n
-}
-
-// arrive takes a packet to the side that it belongs to.
-func (w *Worker) arrive(a arrival) packet.Verdict {
-	ip, v := w.parse(a)
-	switch {
-	case v != packet.Pass:
-		return v
-	case a.origin == fromHost && linkScope(w.outer.Dst):
-		return packet.Ignored
-	case a.origin == fromHost:
-		return w.outbound(a, ip)
-	case a.origin == fromKernel || w.isOuter(a.port):
-		return w.inbound(a, ip)
-	case w.ports[a.port].Outside:
-		return w.unprotected(a, ip)
-	}
-	return w.outbound(a, ip)
-}
-
-// linkScope tells what no router forwards and no policy is asked about. The
-// kernel sends such packets into any device that is up (a router its MLD reports)
-// and has no switch against it; on other ports XDP leaves them to the kernel.
-func linkScope(a netip.Addr) bool {
-	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || a.Is6() && a.IsLinkLocalUnicast()
-}
-
-// parse reads the IP header into w.outer and returns the packet without link
-// header and padding.
-func (w *Worker) parse(a arrival) ([]byte, packet.Verdict) {
-	ip := a.data
-	if a.origin == fromPort {
-		n, v := packet.NetworkHeader(ip)
-		if v != packet.Pass {
-			return nil, v
-		}
-		ip = ip[n:]
-	}
-	if v := w.outer.ParseIP(ip); v != packet.Pass {
-		return nil, v
-	}
-	return ip[:w.outer.Length], packet.Pass
 }
 
 func (w *Worker) count(v packet.Verdict) { w.counters[v]++ }
