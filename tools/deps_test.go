@@ -28,6 +28,7 @@ var rules = []rule{
 	{"datapath/packet", nil, "header parsing is the floor everything else stands on"},
 	{"datapath/fib", nil, "the mirror of the kernel's routes must be usable, and testable, alone"},
 	{"datapath/tun", nil, "a device, not a policy"},
+	{"datapath/nat", []string{"datapath/packet"}, "a translator knows packets and mappings, not SAs or routes"},
 	{"datapath/esp/gcm", nil, "a cipher knows keys and bytes, not SAs"},
 	{"datapath/esp", []string{"datapath/esp/gcm", "datapath/packet", "sadb"}, "ESP needs an SA and a packet, and no ring, socket or clock"},
 	{"datapath", []string{"bpf", "datapath/", "sadb", "sadb/keysock"}, "the data path never sees IKE: sadb is the only shared language"},

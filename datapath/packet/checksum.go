@@ -50,13 +50,22 @@ func SetIPv4Checksum(ip []byte) {
 	binary.BigEndian.PutUint16(header[10:], Checksum(header))
 }
 
-// adjust updates a checksum for one 16-bit word of the covered data that changes
-// (RFC 1624 §3, equation 3: HC' = ~(~HC + ~m + m')).
-func adjust(field []byte, from, to uint16) {
-	hc := binary.BigEndian.Uint16(field)
-	acc := uint64(^hc) + uint64(^from) + uint64(to)
+// Delta gathers the 16-bit words of covered data that change, for a checksum to
+// take up (RFC 1624 §3, equation 3: HC' = ~(~HC + ~m + m')). The zero value is no
+// change.
+type Delta uint64
+
+// Word adds one word that changes.
+func (d Delta) Word(from, to uint16) Delta { return d + Delta(^from) + Delta(to) }
+
+// Apply updates a checksum.
+func (d Delta) Apply(field []byte) {
+	acc := uint64(^binary.BigEndian.Uint16(field)) + uint64(d)
 	binary.BigEndian.PutUint16(field, ^fold(acc))
 }
+
+// adjust updates a checksum for one word.
+func adjust(field []byte, from, to uint16) { Delta(0).Word(from, to).Apply(field) }
 
 // pseudo is the sum of the pseudo header (RFC 793 §3.1, RFC 8200 §8.1) for a next
 // layer of n bytes. ip holds the full IP header.

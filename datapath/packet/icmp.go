@@ -102,6 +102,12 @@ func answerable(original []byte, h *Header, kind uint8) bool {
 	return true
 }
 
+// IsICMPError tells an ICMPv4 error, which quotes the packet that it is about, from
+// other messages (RFC 792). The packet is no later fragment.
+func IsICMPError(ip []byte, h *Header) bool {
+	return h.Version == 4 && h.Protocol == ICMP && h.Payload < h.Length && icmpv4Error(ip[h.Payload])
+}
+
 // oneHost says whether an address can be that of a single interface.
 func oneHost(a netip.Addr) bool {
 	if a.Is4() && a.As4()[0] >= 240 {

@@ -43,6 +43,11 @@ const (
 	DropLifetime // hard lifetime reached
 	DropFragment // a fragment, where transport mode takes whole packets only (RFC 4303 §3.3.4)
 
+	// Translation behind an assigned address.
+	DropMappingsFull   // the table of mappings is full
+	DropNoMapping      // nobody inside asked for it
+	DropUntranslatable // IPv6, an ICMP message nobody answers, or a protocol without ports that another host has
+
 	// Forwarding.
 	DropTTL
 	DropTooBig
@@ -64,6 +69,7 @@ var verdictNames = [Verdicts]string{
 	"drop_truncated", "drop_malformed", "drop_not_ip", "drop_checksum",
 	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_ecn", "drop_selector",
 	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime", "drop_fragment",
+	"drop_mappings_full", "drop_no_mapping", "drop_untranslatable",
 	"drop_ttl", "drop_too_big", "drop_no_route", "drop_punt_full", "drop_handoff_full", "drop_tx_full", "drop_slow_path", "drop_overload",
 }
 
