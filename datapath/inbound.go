@@ -34,7 +34,8 @@ func (w *Worker) isOuter(t *transit) bool {
 //  5. replay check, authentication, decryption: esp.Open, straight into a frame
 //     of the port by which the last packet left
 //  6. match the inner packet with the SA's selectors
-//  7. forward it
+//  7. back to the inside host that is translated to its destination, translate.go
+//  8. forward it
 func (w *Worker) inbound(t *transit) packet.Verdict {
 	switch {
 	case t.verdict == packet.Punted:
@@ -82,7 +83,7 @@ func (t *transit) strip() packet.Verdict {
 // spi is that of the ESP packet found.
 func (t *transit) spi() sadb.SPI { return sadb.SPI(binary.BigEndian.Uint32(t.body)) }
 
-// open is steps 4 to 7. What Open itself drops it counts itself.
+// open is steps 4 to 8. What Open itself drops it counts itself.
 func (w *Worker) open(t *transit) packet.Verdict {
 	sa := t.sa
 	w.note(&sa.bounds, sa)
@@ -100,6 +101,9 @@ func (w *Worker) open(t *transit) packet.Verdict {
 	}
 	if !w.permitted(sa) {
 		return sa.refuse(packet.DropSelector)
+	}
+	if v := w.restored(sa, inner); v != packet.Pass {
+		return sa.refuse(v)
 	}
 	if packet.Opens(inner, &w.inner) {
 		w.clampAnswer(inner)

@@ -16,8 +16,9 @@ import (
 //  5. is its time over, is there a way to the peer
 //  6. complete a checksum that was left to hardware
 //  7. is its TTL at the end: the kernel tells the source
-//  8. does it fit the tunnel: else it is cut, or the source is told, oversize.go
-//  9. esp.Seal, straight into a frame of the port that leads to the peer
+//  8. does it fit the tunnel: else the source is told, or it will be cut, oversize.go
+//  9. the assigned address becomes its source, where there is one, translate.go
+//  10. esp.Seal, straight into a frame of the port that leads to the peer
 func (w *Worker) outbound(t *transit) packet.Verdict {
 	entry := t.entry
 	if entry == nil || entry.Policy.Action == sadb.Discard {
@@ -36,7 +37,7 @@ func (w *Worker) outbound(t *transit) packet.Verdict {
 	return w.protect(sa, t)
 }
 
-// protect is steps 5 to 9.
+// protect is steps 5 to 10.
 func (w *Worker) protect(sa *outboundSA, t *transit) packet.Verdict {
 	w.note(&sa.bounds, sa)
 	if sa.ended(&sa.Counters) {
@@ -56,7 +57,15 @@ func (w *Worker) protect(sa *outboundSA, t *transit) packet.Verdict {
 	if t.header.Protocol == packet.TCP && sa.clamp {
 		packet.ClampMSS(ip, &t.header, mtu)
 	}
-	if len(ip) > mtu && sa.tooLong(ip, adj) {
+	tooLong := len(ip) > mtu && sa.tooLong(ip, adj)
+	if tooLong && !sa.cuts(&t.header) {
+		w.tellMTU(t, mtu)
+		return sa.refuse(packet.DropTooBig)
+	}
+	if v := w.translated(sa, t); v != packet.Pass {
+		return sa.refuse(v)
+	}
+	if tooLong {
 		return w.oversize(sa, adj, t, mtu)
 	}
 	return w.seal(sa, adj, ip)

@@ -62,21 +62,20 @@ func (out *outboundSA) tooLong(ip []byte, way *fib.Adjacency) bool {
 	return !out.transport || out.Sealed(ip) > out.pathOf(way)
 }
 
-// oversize decides on a packet that is longer than the tunnel's MTU, which is mtu:
+// cuts asks whether a packet that is longer than the tunnel's MTU may be cut. One
+// that may not is dropped, and the source learns the MTU (N3).
+func (s *sizing) cuts(h *packet.Header) bool { return s.cutsBefore(h) || s.cutsAfter(h) }
+
+// oversize sends a packet that may be cut:
 //
 //  1. IPv4 that may be fragmented is cut, and the pieces are sealed: so the peer
 //     need not reassemble before it decrypts (N2)
 //  2. where that is not wanted, or not possible, the sealed packet is cut
-//  3. else it is dropped, and the source learns the MTU (N3)
 func (w *Worker) oversize(sa *outboundSA, way *fib.Adjacency, t *transit, mtu int) packet.Verdict {
-	switch h := &t.header; {
-	case sa.cutsBefore(h):
+	if sa.cutsBefore(&t.header) {
 		return w.cut(sa, way, t, mtu)
-	case sa.cutsAfter(h):
-		return w.sealAndCut(sa, way, t.ip)
 	}
-	w.tellMTU(t, mtu)
-	return sa.refuse(packet.DropTooBig)
+	return w.sealAndCut(sa, way, t.ip)
 }
 
 func (s *sizing) cutsBefore(h *packet.Header) bool {

@@ -134,6 +134,7 @@ func (w *Worker) publish() {
 		w.published[v].Store(w.counters[v])
 	}
 	w.prefer.published.Store(w.prefer.count)
+	w.publishTables()
 	for _, sa := range w.changed {
 		sa.publish(w.slow)
 	}

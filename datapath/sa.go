@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"spindle/datapath/esp"
+	"spindle/datapath/nat"
 	"spindle/datapath/packet"
 	"spindle/sadb"
 	"spindle/sadb/keysock"
@@ -30,6 +31,7 @@ type (
 		*esp.Inbound
 		bounds
 		localTS, remoteTS []sadb.Selector
+		nat               *nat.Table     // nil translates nothing
 		astray            netip.AddrPort // where the peer is and the control process was not told
 		held              record
 	}
@@ -39,6 +41,7 @@ type (
 		watch
 		sizing
 		way
+		nat  *nat.Table // that of the pair's other half
 		held record
 	}
 )
@@ -58,7 +61,7 @@ func newInboundSA(sa sadb.SA, c *esp.Crypto) (*inboundSA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inboundSA{in, newBounds(&sa), sa.LocalTS, sa.RemoteTS, netip.AddrPort{}, newRecord(sa)}, nil
+	return &inboundSA{Inbound: in, bounds: newBounds(&sa), localTS: sa.LocalTS, remoteTS: sa.RemoteTS, held: newRecord(sa)}, nil
 }
 
 func newOutboundSA(sa sadb.SA, partner *inboundSA, c *esp.Crypto) (*outboundSA, error) {
@@ -66,7 +69,11 @@ func newOutboundSA(sa sadb.SA, partner *inboundSA, c *esp.Crypto) (*outboundSA, 
 	if err != nil {
 		return nil, err
 	}
-	return &outboundSA{out, newBounds(&sa), newWatch(&sa, partner, time.Now().UnixNano()), newSizing(&sa), way{}, newRecord(sa)}, nil
+	o := &outboundSA{Outbound: out, bounds: newBounds(&sa), watch: newWatch(&sa, partner, time.Now().UnixNano()), sizing: newSizing(&sa), held: newRecord(sa)}
+	if sa.Translate.IsValid() {
+		o.nat = partner.nat
+	}
+	return o, nil
 }
 
 func newRecord(sa sadb.SA) record {

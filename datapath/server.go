@@ -53,7 +53,10 @@ type Server struct {
 	sends    map[sadb.SPI][]*outboundSA // by the SPI on the wire, which peers may choose alike
 	policies map[sadb.PolicyID]sadb.Policy
 	widths   map[int]int // how many tunnels have that inner MTU
-	mtu      int         // of the tunnel device, as last set
+
+	translators map[translation]*translator
+
+	mtu int // of the tunnel device, as last set
 }
 
 var _ keysock.Handler = (*Server)(nil)
@@ -102,12 +105,18 @@ func (s *Server) addInbound(sa sadb.SA) error {
 	if err != nil {
 		return err
 	}
+	if in.nat, err = s.translate(&sa); err != nil {
+		in.Wipe()
+		return err
+	}
 	if err := s.Steering.AddSPI(uint32(sa.SPI)); err != nil {
+		s.untranslate(in)
 		in.Wipe()
 		return err
 	}
 	s.DB.AddInbound(sa.SPI, in)
 	if old := s.in[sa.SPI.Slot()]; old != nil {
+		s.untranslate(old)
 		s.DB.Retire(old.Wipe)
 	}
 	put(&s.in, sa.SPI.Slot(), in)
@@ -118,7 +127,11 @@ func (s *Server) addOutbound(sa sadb.SA) error {
 	if sa.Pair.Worker() >= len(s.Group.Workers) {
 		return fmt.Errorf("sa %v: its pair %v names no worker of this data path (%d workers)", sa.SPI, sa.Pair, len(s.Group.Workers))
 	}
-	out, err := newOutboundSA(sa, s.in[sa.Pair.Slot()], s.Crypto)
+	partner := s.in[sa.Pair.Slot()]
+	if sa.Translate.IsValid() && (partner == nil || partner.held.sa.Translate != sa.Translate) {
+		return fmt.Errorf("sa %v: its pair %v does not translate to %v", sa.SPI, sa.Pair, sa.Translate)
+	}
+	out, err := newOutboundSA(sa, partner, s.Crypto)
 	if err != nil {
 		return err
 	}
@@ -185,6 +198,7 @@ func (s *Server) deleteInbound(spi sadb.SPI) error {
 		return fmt.Errorf("delete sa %v: no such inbound SA", spi)
 	}
 	delete(s.in, spi.Slot())
+	s.untranslate(in)
 	s.DB.Retire(in.Wipe)
 	return s.Steering.DeleteSPI(uint32(spi))
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"spindle/datapath/fib"
+	"spindle/datapath/nat"
 	"spindle/datapath/packet"
 	"spindle/sadb/keysock"
 )
@@ -76,8 +77,9 @@ type Worker struct {
 	strange strangers
 	errors  errorBudget
 	prefer  preference
-	changed []news // SAs touched since the last publication
-	settled int64  // when that was
+	tables  atomic.Pointer[[]*nat.Table] // of the SAs that this worker owns
+	changed []news                       // SAs touched since the last publication
+	settled int64                        // when that was
 
 	counters  [packet.Verdicts]uint64
 	published [packet.Verdicts]atomic.Uint64

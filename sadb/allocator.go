@@ -52,16 +52,15 @@ func (a *Allocator) Resize(workers int) {
 	a.workers, a.next = workers, a.next%workers
 }
 
-// Allocate returns an unused SPI owned by worker; a negative worker takes the
-// next one in turn. The error wraps ErrFull when no slot is left.
+// Allocate returns an unused SPI owned by worker, modulo how many there are: what
+// asks with one number always is with one owner. A negative worker takes the next
+// one in turn. The error wraps ErrFull when no slot is left.
 func (a *Allocator) Allocate(worker int) (SPI, error) {
-	if worker >= a.workers {
-		return 0, fmt.Errorf("allocate SPI: worker %d of %d", worker, a.workers)
-	}
 	turn := worker < 0
 	if turn {
 		worker = a.next
 	}
+	worker %= a.workers
 	if err := a.shuffle(); err != nil {
 		return 0, fmt.Errorf("allocate SPI: %w", err)
 	}

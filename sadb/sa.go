@@ -108,6 +108,12 @@ type SA struct {
 
 	KeepMSS bool // outbound: the segment size that TCP announces is not lowered to what fits the tunnel
 
+	// Translate is the address that a peer assigned, behind which inside hosts are
+	// translated; zero translates nothing. IPv4 in tunnel mode only. LocalTS are of that
+	// address, the policy's of those hosts. The SAs of a connection that share it have
+	// one owner: see [Allocator.Allocate].
+	Translate netip.Addr
+
 	LocalTS, RemoteTS []Selector // what the inner packet must match
 
 	Pair        SPI      // the inbound SPI of the same child SA: gives slot and owner of both directions

@@ -47,6 +47,8 @@ func (Flush) append(*cryptobyte.Builder) {}
 func (Dump) append(*cryptobyte.Builder)  {}
 func (Stats) append(*cryptobyte.Builder) {}
 
+func (Translations) append(*cryptobyte.Builder) {}
+
 func (m Inject) append(w *cryptobyte.Builder) {
 	appendAddrPort(w, m.Local)
 	appendAddrPort(w, m.Remote)
@@ -179,6 +181,26 @@ func (r *reader) counters() Counters {
 	return m
 }
 
+func (m Translation) append(w *cryptobyte.Builder) {
+	appendText(w, m.Conn)
+	appendAddr(w, m.Address)
+	for _, n := range []int{m.Worker, m.Bound, m.TCP, m.UDP, m.ICMP, m.Other} {
+		w.AddUint32(uint32(n))
+	}
+	for _, n := range []uint64{m.Made, m.Full, m.NoMapping, m.Untranslatable} {
+		w.AddUint64(n)
+	}
+}
+
+func (r *reader) translation() Translation {
+	count := func(field string) int { return int(r.uint32(field)) }
+	return Translation{
+		Conn: r.text("conn"), Address: r.addr("address"), Worker: count("worker"), Bound: count("bound"),
+		TCP: count("TCP mappings"), UDP: count("UDP mappings"), ICMP: count("ICMP mappings"), Other: count("other mappings"),
+		Made: r.uint64("made"), Full: r.uint64("full"), NoMapping: r.uint64("no mapping"), Untranslatable: r.uint64("untranslatable"),
+	}
+}
+
 func (m Acquire) append(w *cryptobyte.Builder) {
 	w.AddUint32(uint32(m.Policy))
 	appendFlow(w, &m.Flow)
@@ -247,6 +269,7 @@ func appendSA(w *cryptobyte.Builder, sa *sadb.SA, key bool) {
 	w.AddUint16(sa.TFC)
 	appendBool(w, sa.FragmentAfter)
 	appendBool(w, sa.KeepMSS)
+	appendAddr(w, sa.Translate)
 	appendSelectors(w, sa.LocalTS)
 	appendSelectors(w, sa.RemoteTS)
 	w.AddUint32(uint32(sa.Pair))
@@ -284,6 +307,7 @@ func (r *reader) sa(key bool) sadb.SA {
 	sa.TFC = r.uint16("TFC padding")
 	sa.FragmentAfter = r.bool("fragment after")
 	sa.KeepMSS = r.bool("keep MSS")
+	sa.Translate = r.addr("translate")
 	sa.LocalTS = r.selectors("local selectors")
 	sa.RemoteTS = r.selectors("remote selectors")
 	sa.Pair = r.spi("pair")

@@ -25,7 +25,7 @@ type Client struct {
 
 // call is one request under way. It is touched under Client.mu until done is closed.
 type call struct {
-	answers []Message // Usage and Counters
+	answers []Message // Usage, Counters, Translation
 	err     error
 	done    chan struct{}
 }
@@ -69,6 +69,11 @@ func (c *Client) Dump(ctx context.Context) ([]Usage, error) {
 // Stats collects all counters of the data path.
 func (c *Client) Stats(ctx context.Context) ([]Counters, error) {
 	return collect[Counters](c.exchange(ctx, Stats{}))
+}
+
+// Translations collects the state of all translators of the data path.
+func (c *Client) Translations(ctx context.Context) ([]Translation, error) {
+	return collect[Translation](c.exchange(ctx, Translations{}))
 }
 
 func collect[T Message](answers []Message, err error) ([]T, error) {
@@ -169,7 +174,7 @@ func (c *Client) dispatch(seq uint32, m Message) {
 			err = fmt.Errorf("%w: %s", ErrRefused, m.Err)
 		}
 		c.finish(seq, err)
-	case Usage, Counters:
+	case Usage, Counters, Translation:
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if pending := c.calls[seq]; pending != nil {

@@ -49,6 +49,10 @@ func (g *gateway) Stats(f func(keysock.Counters) error) error {
 	return f(keysock.Counters{Source: "worker0", Names: []string{"forwarded"}, Values: []uint64{uint64(len(g.injected))}})
 }
 
+func (g *gateway) Translations(emit func(keysock.Translation) error) error {
+	return errors.Join(emit(keysock.Translation{Conn: "a", TCP: 7}), emit(keysock.Translation{Conn: "b"}))
+}
+
 func (g *gateway) Dump(emit func(keysock.Usage) error) error {
 	for _, sa := range g.sas {
 		if err := emit(keysock.Usage{SA: sa, KeyFingerprint: sa.Key.Fingerprint()}); err != nil {
@@ -104,6 +108,10 @@ func TestEveryRequestIsAnswered(t *testing.T) {
 	counters, err := client.Stats(ctx)
 	if err != nil || len(counters) != 1 || counters[0].Values[0] != 1 {
 		t.Fatalf("%+v, %v", counters, err)
+	}
+	translations, err := client.Translations(ctx)
+	if err != nil || len(translations) != 2 || translations[0].Conn != "a" || translations[0].TCP != 7 {
+		t.Fatalf("%+v, %v", translations, err)
 	}
 	if err := client.Call(ctx, keysock.Flush{}); err != nil {
 		t.Fatal(err)

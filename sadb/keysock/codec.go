@@ -95,12 +95,15 @@ const (
 	verbAddresses
 	verbMoved
 	verbHostAddress
+	verbTranslations
+	verbTranslation
 	verbs // how many there are, plus one
 )
 
 var verbNames = [verbs]string{
 	"no verb", "ADD", "UPDATE", "DELETE", "FLUSH", "POLICY_ADD", "POLICY_DELETE", "DUMP", "STATS", "INJECT",
 	"HELLO", "ACK", "USAGE", "COUNTERS", "ACQUIRE", "EXPIRE", "SILENCE", "PUNT", "UNKNOWN_SPI", "KEEPALIVE", "ADDRESSES", "MOVED", "HOST_ADDRESS",
+	"TRANSLATIONS", "TRANSLATION",
 }
 
 func (v verb) String() string {
@@ -119,6 +122,8 @@ func (PolicyDelete) verb() verb { return verbPolicyDelete }
 func (Dump) verb() verb         { return verbDump }
 func (Stats) verb() verb        { return verbStats }
 func (HostAddress) verb() verb  { return verbHostAddress }
+func (Translations) verb() verb { return verbTranslations }
+func (Translation) verb() verb  { return verbTranslation }
 func (Inject) verb() verb       { return verbInject }
 func (Moved) verb() verb        { return verbMoved }
 func (Keepalive) verb() verb    { return verbKeepalive }
@@ -152,6 +157,10 @@ func parseBody(v verb, r *reader) Message {
 		return Dump{}
 	case verbStats:
 		return Stats{}
+	case verbTranslations:
+		return Translations{}
+	case verbTranslation:
+		return r.translation()
 	case verbHostAddress:
 		return HostAddress{r.bool("remove"), r.addr("address")}
 	case verbInject:

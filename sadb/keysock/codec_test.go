@@ -59,7 +59,7 @@ func drawSA(t *rapid.T) sadb.SA {
 		FixDSCP: draw(t, rapid.Bool()), DSCP: draw(t, rapid.Byte()),
 		PathMTU: draw(t, rapid.Uint16()), Local: drawAddrPort(t), Remote: drawAddrPort(t), Encap: draw(t, rapid.Bool()),
 		TTL: draw(t, rapid.Byte()), FlowLabel: draw(t, rapid.Uint32()), CopyFlowLabel: draw(t, rapid.Bool()),
-		TFC: draw(t, rapid.Uint16()), FragmentAfter: draw(t, rapid.Bool()), KeepMSS: draw(t, rapid.Bool()),
+		TFC: draw(t, rapid.Uint16()), FragmentAfter: draw(t, rapid.Bool()), KeepMSS: draw(t, rapid.Bool()), Translate: drawAddr(t),
 		LocalTS: drawSelectors(t), RemoteTS: drawSelectors(t),
 		Pair: sadb.SPI(draw(t, rapid.Uint32())), Policy: sadb.PolicyID(draw(t, rapid.Uint32())),
 		Conn: draw(t, rapid.String()), Child: draw(t, rapid.String()),
@@ -93,6 +93,15 @@ func drawCounters(t *rapid.T) keysock.Counters {
 		Source: draw(t, rapid.String()),
 		Names:  draw(t, rapid.SliceOfN(rapid.String(), n, n)),
 		Values: draw(t, rapid.SliceOfN(rapid.Uint64(), n, n)),
+	}
+}
+
+func drawTranslation(t *rapid.T) keysock.Translation {
+	count := func() int { return int(draw(t, rapid.Uint32())) }
+	return keysock.Translation{
+		Conn: draw(t, rapid.String()), Address: drawAddr(t), Worker: count(),
+		Bound: count(), TCP: count(), UDP: count(), ICMP: count(), Other: count(),
+		Made: draw(t, rapid.Uint64()), Full: draw(t, rapid.Uint64()), NoMapping: draw(t, rapid.Uint64()), Untranslatable: draw(t, rapid.Uint64()),
 	}
 }
 
@@ -131,6 +140,8 @@ var messages = []func(*rapid.T) keysock.Message{
 	},
 	func(*rapid.T) keysock.Message { return keysock.Dump{} },
 	func(*rapid.T) keysock.Message { return keysock.Stats{} },
+	func(*rapid.T) keysock.Message { return keysock.Translations{} },
+	func(t *rapid.T) keysock.Message { return drawTranslation(t) },
 	func(t *rapid.T) keysock.Message {
 		return keysock.Inject{Local: drawAddrPort(t), Remote: drawAddrPort(t), Data: draw(t, rapid.SliceOf(rapid.Byte()))}
 	},

@@ -51,6 +51,8 @@ type (
 	Dump struct{}
 	// Stats asks for the counters: a Counters each worker and port, then the Ack.
 	Stats struct{}
+	// Translations asks for the translators: a Translation each, then the Ack.
+	Translations struct{}
 )
 
 // Inject sends an IKE datagram. It has no Ack. Data is the IKE message; the
@@ -104,6 +106,18 @@ type (
 		Source string
 		Names  []string
 		Values []uint64
+	}
+	// Translation is what stands between the inside hosts of a connection and the
+	// address that its peer assigned: how many mappings of each kind there are, of
+	// at most Bound together; how many were made; and packets that were dropped for
+	// want of one.
+	Translation struct {
+		Conn                            string
+		Address                         netip.Addr
+		Worker                          int // whose it is
+		Bound, TCP, UDP, ICMP, Other    int
+		Made                            uint64
+		Full, NoMapping, Untranslatable uint64
 	}
 	// Acquire wants an SA for a policy; Flow is the packet that asked.
 	Acquire struct {

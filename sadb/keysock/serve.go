@@ -19,9 +19,10 @@ type Handler interface {
 	PolicyAdd(sadb.Policy) error
 	PolicyDelete(sadb.PolicyID) error
 	HostAddress(HostAddress) error
-	// Dump and Stats call emit for each answer and stop at its error.
+	// Dump, Stats and Translations call emit for each answer and stop at its error.
 	Dump(emit func(Usage) error) error
 	Stats(emit func(Counters) error) error
+	Translations(emit func(Translation) error) error
 	// Inject sends an IKE datagram; nobody waits for it.
 	Inject(Inject)
 	// Keepalive sends a NAT keepalive where one is needed; nobody waits for it.
@@ -85,6 +86,8 @@ func answer(c *Conn, seq uint32, m Message, h Handler) error {
 		return h.Dump(func(u Usage) error { return c.Send(seq, u) })
 	case Stats:
 		return h.Stats(func(n Counters) error { return c.Send(seq, n) })
+	case Translations:
+		return h.Translations(func(t Translation) error { return c.Send(seq, t) })
 	}
 	return fmt.Errorf("%v is not for the data path", m.verb())
 }
