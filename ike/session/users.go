@@ -3,10 +3,11 @@ package session
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// Users are those who may authenticate by EAP-MSCHAPv2, by name.
+// Users are those who may authenticate by EAP-MSCHAPv2 or XAUTH, by name.
 type Users struct{ secrets map[string]UserSecret }
 
 // UserSecret is what a password is checked against.
@@ -52,4 +53,16 @@ func ParseUsers(data []byte) (*Users, error) {
 func (u *Users) Find(name string) (UserSecret, bool) {
 	s, ok := u.secrets[name]
 	return s, ok
+}
+
+// Hashed names the users whose password itself is not stored: XAUTH cannot check
+// what they say.
+func (u *Users) Hashed() (names []string) {
+	for name, s := range u.secrets {
+		if len(s.NTHash) > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -12,6 +12,8 @@ type V1 struct {
 	XAuth      bool // server: XAUTH asks for one of the connection's Users
 	Config     bool // client: mode config gives the inner address
 	Push       bool // mode config by push instead of pull
+	Extend     bool // Easy VPN client: the children keep their own local selectors
+	Translate  bool // Easy VPN client: the children's local selectors hide behind the inner address
 }
 
 // Auths are the ways to authenticate phase 1 that the connection takes.

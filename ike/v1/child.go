@@ -244,7 +244,9 @@ func (s *SA) tickChild(now time.Time, c *child) {
 // rekeyChild asks for a successor, over an ISAKMP SA that can carry that.
 func (s *SA) rekeyChild(now time.Time, c *child) {
 	if s.state != Established {
-		s.env.Host.Renew(now, s) // it adopts this child and rekeys it
+		if s.mayBegin() {
+			s.env.Host.Renew(now, s) // it adopts this child and rekeys it
+		}
 		c.softAt = now.Add(detachedLife)
 		return
 	}

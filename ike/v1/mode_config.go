@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"spindle/ike/session"
 	"spindle/ike/wire"
@@ -62,7 +63,7 @@ func (s *SA) seekConfig(now time.Time) {
 	switch {
 	case s.initiator && s.conn.V1.Push:
 	case s.initiator:
-		s.transact(now, wire.ConfigRequest, configWish(), func(now time.Time, a wire.V1Attributes) {
+		s.transact(now, wire.ConfigRequest, s.configWish(), func(now time.Time, a wire.V1Attributes) {
 			s.configured(now, a)
 		})
 	default:
@@ -75,8 +76,9 @@ func (s *SA) seekConfig(now time.Time) {
 	}
 }
 
-// configWish are the attributes that a client asks for, empty.
-func configWish() (list []wire.Attribute) {
+// configWish are the attributes that a client asks for, empty. In network-extension
+// mode it needs no address; servers that give nothing without one give it for nothing.
+func (s *SA) configWish() (list []wire.Attribute) {
 	for _, t := range []uint16{uint16(wire.ConfigIP4Address), uint16(wire.ConfigIP4Netmask), uint16(wire.ConfigIP4DNS), uint16(wire.ConfigIP4NBNS),
 		wire.V1UnityBanner, wire.V1UnityDefDomain, wire.V1UnitySplit} {
 		list = append(list, octets(t, nil))
@@ -86,14 +88,15 @@ func configWish() (list []wire.Attribute) {
 
 // configured takes the answer to our request, and goes on with what waited.
 func (s *SA) configured(now time.Time, a wire.V1Attributes) {
-	if err := s.config.read(a); err != nil {
-		s.fail(now, err.Error())
+	c := &s.config
+	c.read(a)
+	if !c.addr.IsValid() && !s.conn.V1.Extend {
+		s.fail(now, "peer assigns no address (mode config)")
 		return
 	}
-	c := &s.config
-	s.audit(slog.LevelInfo, "address assigned", slog.String("address", c.addr.String()),
-		slog.String("dns", join(c.dns)), slog.String("split", join(c.split)), slog.String("banner", user(c.banner)))
-	if c.addr.IsValid() && !c.hosted {
+	s.audit(slog.LevelInfo, "mode config taken", slog.String("address", join(valid(c.addr))), slog.String("dns", join(c.dns)),
+		slog.String("wins", join(c.wins)), slog.String("domain", c.domain), slog.String("split", join(c.split)), slog.String("banner", c.banner))
+	if c.addr.IsValid() && !c.hosted && !s.conn.V1.Extend {
 		c.hosted = true
 		s.env.Assigned.Add(s.env.Out, c.addr)
 	}
@@ -105,6 +108,14 @@ func (s *SA) configured(now time.Time, a wire.V1Attributes) {
 	}
 }
 
+// valid is the address as a list, empty when there is none.
+func valid(a netip.Addr) (list []netip.Addr) {
+	if a.IsValid() {
+		list = append(list, a)
+	}
+	return list
+}
+
 func join[T fmt.Stringer](list []T) string {
 	var words []string
 	for _, v := range list {
@@ -113,30 +124,43 @@ func join[T fmt.Stringer](list []T) string {
 	return strings.Join(words, " ")
 }
 
-// read takes what a server gives. Without an address there is nothing to use it with.
-func (c *config) read(a wire.V1Attributes) error {
+// What is taken of one server.
+const (
+	maxHints  = 64   // addresses or networks of one kind
+	maxBanner = 1024 // octets
+)
+
+// read takes what a server gives.
+func (c *config) read(a wire.V1Attributes) {
 	for _, at := range a.Attributes {
 		addr, isAddr := netip.AddrFromSlice(at.Value)
-		isAddr = isAddr && addr.Is4()
+		isAddr = isAddr && addr.Is4() && !addr.IsUnspecified() && !addr.IsMulticast() && !addr.IsLoopback()
 		switch {
 		case at.Type == uint16(wire.ConfigIP4Address) && isAddr:
 			c.addr = addr
-		case at.Type == uint16(wire.ConfigIP4DNS) && isAddr:
+		case at.Type == uint16(wire.ConfigIP4DNS) && isAddr && len(c.dns) < maxHints:
 			c.dns = append(c.dns, addr)
-		case at.Type == uint16(wire.ConfigIP4NBNS) && isAddr:
+		case at.Type == uint16(wire.ConfigIP4NBNS) && isAddr && len(c.wins) < maxHints:
 			c.wins = append(c.wins, addr)
 		case at.Type == wire.V1UnityBanner:
-			c.banner = string(at.Value)
+			c.banner = readable(at.Value)
 		case at.Type == wire.V1UnityDefDomain:
-			c.domain = string(at.Value)
-		case at.Type == wire.V1UnitySplit:
+			c.domain = readable(at.Value)
+		case at.Type == wire.V1UnitySplit && len(c.split) < maxHints:
 			c.split = append(c.split, readSplit(at.Value)...)
 		}
 	}
-	if !c.addr.IsValid() || c.addr.IsUnspecified() {
-		return fmt.Errorf("peer assigns no address (mode config)")
-	}
-	return nil
+}
+
+// readable keeps what a server sends for people from forging lines or filling them.
+func readable(text []byte) string {
+	text = text[:min(len(text), maxBanner)]
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 || r == utf8.RuneError {
+			return ' '
+		}
+		return r
+	}, string(text)))
 }
 
 // splitSize is one network of UNITY_SPLIT_INCLUDE: address, mask, and protocol
@@ -279,23 +303,27 @@ func (s *SA) leased(list []pair) []pair {
 	return list
 }
 
-// assigned are the pairs of a client.
+// assigned are the pairs of a client. In network-extension mode its own side is
+// what is behind it, and what it was assigned does not matter.
 func (s *SA) assigned(list []pair, host func(netip.Addr) sadb.Selector) (result []pair) {
-	if !s.config.addr.IsValid() {
+	if !s.config.addr.IsValid() && !s.conn.V1.Extend {
 		return nil
 	}
 	add := func(p pair) {
+		if !s.conn.V1.Extend {
+			p.local = host(s.config.addr)
+		}
 		if !slices.Contains(result, p) {
 			result = append(result, p)
 		}
 	}
 	for _, p := range list {
 		if len(s.config.split) == 0 && p.remote.First.Is4() {
-			add(pair{host(s.config.addr), p.remote})
+			add(p)
 		}
 		for _, net := range s.config.split {
 			if both, ok := p.remote.Intersect(sadb.PrefixSelector(net)); ok {
-				add(pair{host(s.config.addr), both})
+				add(pair{p.local, both})
 			}
 		}
 	}
@@ -306,8 +334,7 @@ func (s *SA) assigned(list []pair, host func(netip.Addr) sadb.Selector) (result 
 // send through it what the server told them to (UNITY_SPLIT_INCLUDE). The SA is
 // for the child's own side of that.
 func (s *SA) unity(p pair) (*session.Child, pair) {
-	everywhere := sadb.PrefixSelector(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
-	if !s.vendors[wire.V1VendorUnity] || !s.config.leased || len(s.conn.Pool.Subnets) == 0 || p.local != everywhere {
+	if !s.vendors[wire.V1VendorUnity] || !s.config.leased || len(s.conn.Pool.Subnets) == 0 || p.local != everywhere() {
 		return nil, p
 	}
 	for i := range s.conn.Children {

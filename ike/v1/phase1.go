@@ -129,6 +129,8 @@ func (s *SA) choose(now time.Time, m wire.V1Message, offer wire.V1SA) (wire.V1SA
 		reason := ""
 		chosen, proposal, err := suite.V1SelectIKE(conn.IKE, conn.V1.Auths(false), offer)
 		switch {
+		case conn.V1.User != "":
+			reason = "peer begins, and we are its XAUTH client: only a client begins (configuration keys: local.auth, easyvpn)"
 		case conn.V1.Aggressive != aggressive:
 			reason = fmt.Sprintf("peer uses %v, we do not on this connection (configuration key: mode)", m.Header.Exchange)
 		case err != nil:

@@ -6,10 +6,14 @@ import (
 	"time"
 )
 
+// mayBegin reports whether phase 1 with the peer is ours to open as well: XAUTH
+// asks who begins, so its server leaves that to the client.
+func (s *SA) mayBegin() bool { return !s.conn.V1.XAuth }
+
 // renew asks for a new ISAKMP SA: there is no rekey in IKEv1, only another
 // phase 1 with the same peer, which takes the children over.
 func (s *SA) renew(now time.Time) {
-	if s.state == Established && !s.rekeyed {
+	if s.state == Established && !s.rekeyed && s.mayBegin() {
 		s.rekeyed = true
 		s.env.Host.Renew(now, s)
 	}
@@ -99,12 +103,16 @@ func (s *SA) bequeath() {
 // detach ends the ISAKMP SA but not its children: they were made by it and do
 // not depend on it (RFC 2409 §5.5). If nobody takes them over, they go.
 func (s *SA) detach(now time.Time, tell bool) {
-	if tell {
-		s.deleteISAKMP()
-	}
 	s.bequeath()
 	alive := slices.ContainsFunc(s.children, func(c *child) bool { return c.state < childLingering })
-	if s.state != Established || !alive || len(s.conn.Remote.Addresses) == 0 {
+	stays := s.state == Established && alive && s.mayBegin() && len(s.conn.Remote.Addresses) > 0
+	if tell {
+		if !stays {
+			s.sayDelete(now, s.children...)
+		}
+		s.deleteISAKMP()
+	}
+	if !stays {
 		s.free(now)
 		return
 	}

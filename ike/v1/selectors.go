@@ -20,11 +20,23 @@ const (
 // with several of them becomes several child SAs (RFC 2409 §5.5).
 type pair struct{ local, remote sadb.Selector }
 
+// everywhere stands for a side that the configuration leaves to mode config, which
+// narrows it.
+func everywhere() sadb.Selector {
+	return sadb.PrefixSelector(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+}
+
 // pairs are all combinations of a child's selectors.
 func pairs(conf *session.Child) []pair {
+	open := func(list []sadb.Selector) []sadb.Selector {
+		if len(list) == 0 {
+			return []sadb.Selector{everywhere()}
+		}
+		return list
+	}
 	var list []pair
-	for _, l := range conf.Local {
-		for _, r := range conf.Remote {
+	for _, l := range open(conf.Local) {
+		for _, r := range open(conf.Remote) {
 			if l.First.BitLen() == r.First.BitLen() {
 				list = append(list, pair{l, r})
 			}

@@ -44,7 +44,7 @@ func (d *decoder) authFields(c *session.Connection, a *credentials) []field {
 
 func (d *decoder) auth(into *session.Auth, words ...choice[session.Auth]) func(ast.Node) {
 	words = append([]choice[session.Auth]{{"psk", session.AuthPSK, false}, {"cert", session.AuthCert, false}}, words...)
-	return chooseInto(d, into, "auth", append(words, choice[session.Auth]{"xauth", 0, true})...)
+	return chooseInto(d, into, "auth", append(words, choice[session.Auth]{"xauth", session.AuthXAuth, false})...)
 }
 
 // authenticate joins what both sides of a connection need, once each key alone
@@ -52,6 +52,9 @@ func (d *decoder) auth(into *session.Auth, words ...choice[session.Auth]) func(a
 func (d *decoder) authenticate(n ast.Node, c *session.Connection, a *credentials, local, remote *peer) {
 	certs := remote.Auth == session.AuthCert
 	eap := remote.Auth == session.AuthEAP
+	mine := local.Auth == session.AuthCert
+	client, server := local.Auth == session.AuthXAuth, remote.Auth == session.AuthXAuth
+	shows := mine || client && certs // a certificate, which a client may also do without
 	need := func(missing bool, key, why string) {
 		if missing {
 			d.refuse(n, "the connection lacks the key %q: %s", key, why)
@@ -62,18 +65,20 @@ func (d *decoder) authenticate(n ast.Node, c *session.Connection, a *credentials
 			d.refuse(at, "%s is of no use: %s", key, why)
 		}
 	}
-	mine := local.Auth == session.AuthCert
 	psk := local.Auth == session.AuthPSK || remote.Auth == session.AuthPSK
 	need(psk && a.psk == nil, "psk", "one side has auth: psk")
 	useless(a.psk, psk, "psk", "neither side has auth: psk")
 	need(mine && a.cert == nil, "cert", "local has auth: cert")
 	need(mine && a.key == nil, "key", "local has auth: cert")
-	useless(a.cert, mine, "cert", "local does not have auth: cert")
-	useless(a.key, mine, "key", "local does not have auth: cert")
+	need(a.key != nil && a.cert == nil && !mine, "cert", "there is a key")
+	need(a.cert != nil && a.key == nil && !mine, "key", "there is a cert")
+	useless(a.cert, shows, "cert", "local does not have auth: cert")
+	useless(a.key, shows, "key", "local does not have auth: cert")
 	need(certs && a.ca == nil, "ca", "remote has auth: cert; a certificate without a CA to vouch for it proves nothing")
-	useless(a.ca, certs || eap, "ca", "remote has neither auth: cert nor auth: eap")
+	useless(a.ca, certs || eap || server && mine, "ca", "remote has neither auth: cert nor auth: eap")
 	useless(a.revocation, a.ca != nil, "revocation", "there is no ca")
-	useless(a.users, eap, "users", "remote does not have auth: eap")
+	useless(a.users, eap || server, "users", "remote has neither auth: eap nor auth: xauth")
+	need(server && a.users == nil, "users", "remote has auth: xauth")
 	need(eap && a.users == nil && a.ca == nil, "users", "remote has auth: eap, which needs users (for EAP-MSCHAPv2) or ca (for EAP-TLS)")
 	if eap && !mine {
 		d.refuse(n, "remote auth: eap needs local auth: cert: a client must be able to tell the gateway from an impostor before it shows a password")
@@ -82,7 +87,7 @@ func (d *decoder) authenticate(n ast.Node, c *session.Connection, a *credentials
 		c.Trust = &a.trust
 	}
 	c.Users = a.userList
-	if mine && len(a.chain) > 0 && a.private.Signer != nil {
+	if len(a.chain) > 0 && a.private.Signer != nil {
 		d.credential(c, a, local)
 	}
 }

@@ -17,7 +17,7 @@ const forever = 10 * 365 * 24 * time.Hour
 type peer struct {
 	session.Endpoint
 	any   bool // addresses: any
-	named bool // it has an id of its own
+	named bool // the file gives it an id
 	anyID bool // id: any
 }
 
@@ -32,19 +32,19 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 	}
 	var local, remote peer
 	var children []placed[session.Child]
-	var starts, modes ast.Node
+	var starts ast.Node
+	var old ikev1
 	d.permit(n)
 	var mobile bool // the file says whether
 	var auth credentials
 	before := len(d.problems)
-	d.object(n, "a connection", append(append(d.authFields(&c, &auth), d.insideFields(&c)...),
+	d.object(n, "a connection", append(slices.Concat(d.authFields(&c, &auth), d.insideFields(&c), d.version1Fields(&c, &old)),
 		must("name", func(n ast.Node) { c.Name = d.name(n, "connection name") }),
-		may("version", chooseInto(d, &c.Version, "version", choice[int]{"2", 2, false}, choice[int]{"1", 1, false})),
+		may("version", func(n ast.Node) { old.version = n; d.version(n, &c.Version) }),
 		may("local", func(n ast.Node) { local = d.local(n) }),
 		must("remote", func(n ast.Node) { remote = d.remote(n) }),
 		may("ike", proposals(d, &c.IKE, "ike", d.weak.ParseIKE)),
 		may("allow_weak", d.allowWeak),
-		may("mode", func(n ast.Node) { modes = n; d.mode(n, &c.V1.Aggressive) }),
 		may("start", func(n ast.Node) { starts = n; d.start(n, &c.Start) }),
 		may("dpd", func(n ast.Node) { d.dpd(n, &c.DPD) }),
 		may("encap", chooseInto(d, &c.ForceEncap, "encap", choice[bool]{"auto", false, false}, choice[bool]{"force", true, false})),
@@ -60,9 +60,10 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		must("children", func(n ast.Node) { children = d.children(n) }),
 	)...)
 	if len(d.problems) == before {
+		d.easyVPN(&c, &old, &auth, starts, &local, &remote)
 		d.authenticate(n, &c, &auth, &local, &remote)
 		d.sides(n, local, remote)
-		d.version1(n, modes, &c, local.Auth, remote.Auth)
+		d.version1(n, starts, &c, &old, local, remote)
 	}
 	d.starter(starts, remote.any, &c.Start)
 	if !mobile {
@@ -75,6 +76,10 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		c.Children = append(c.Children, child.value)
 	}
 	return c, children
+}
+
+func (d *decoder) version(n ast.Node, into *int) {
+	chooseInto(d, into, "version", choice[int]{"2", 2, false}, choice[int]{"1", 1, false})(n)
 }
 
 func (d *decoder) start(n ast.Node, into *session.Start) {
@@ -131,6 +136,7 @@ func (d *decoder) remote(n ast.Node) peer {
 	d.object(n, "remote",
 		must("addresses", func(n ast.Node) { d.peers(n, &p) }),
 		may("id", func(n ast.Node) {
+			p.named = true
 			if s, _ := raw(n); s == "any" {
 				p.anyID = true
 				return

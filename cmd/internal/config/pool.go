@@ -95,8 +95,11 @@ func (d *decoder) openSides(starts ast.Node, c *session.Connection) {
 	local := false
 	for _, open := range d.open {
 		switch {
+		case open.key == "local" && c.V1.Extend:
+			d.problem(open.at, "a child lacks the key \"local\": in network-extension mode the server reaches what is behind us")
 		case open.key == "local" && c.VirtualIP:
 			local = true
+		case open.key == "remote" && c.V1.Config: // what the server names, else everything
 		case open.key == "remote" && c.Pool != nil:
 		default:
 			d.problem(open.at, "a child lacks the key %q", open.key)
@@ -106,7 +109,7 @@ func (d *decoder) openSides(starts ast.Node, c *session.Connection) {
 	if !local || c.Remote.Any() {
 		return
 	}
-	if starts == nil {
+	if starts == nil && c.Start == session.StartTraffic {
 		c.Start = session.StartNow
 	}
 	if c.Start == session.StartTraffic {

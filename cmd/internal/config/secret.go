@@ -47,42 +47,46 @@ func readSecret(path string) (secret, error) {
 	return secret{data, info.Mode().Perm()&0o004 != 0}, nil
 }
 
-// psk reads {file: path} or {value: text}. No message shows the secret.
-func (d *decoder) psk(n ast.Node) session.Secret {
+// psk reads a pre-shared key.
+func (d *decoder) psk(n ast.Node) session.Secret { return d.secret(n, "psk", "key") }
+
+// secret reads {file: path} or {value: text}; what names it in messages, which
+// show nothing of it, and kind says what the file holds.
+func (d *decoder) secret(n ast.Node, what, kind string) session.Secret {
 	var fromFile, inline session.Secret
 	var file, value ast.Node
-	d.object(n, "psk",
-		may("file", func(n ast.Node) { file = n; fromFile = d.pskFile(n) }),
-		may("value", func(n ast.Node) { value = n; inline = d.pskValue(n) }),
+	d.object(n, what,
+		may("file", func(n ast.Node) { file = n; fromFile = d.secretFile(n, what, kind) }),
+		may("value", func(n ast.Node) { value = n; inline = d.secretValue(n, what, kind) }),
 	)
 	switch {
 	case file != nil && value != nil:
-		d.refuse(n, "psk has both file and value: keep one")
+		d.refuse(n, "%s has both file and value: keep one", what)
 	case file != nil:
 		return fromFile
 	case value != nil:
 		return inline
 	default:
 		if _, ok := mapping(n); ok {
-			d.refuse(n, "psk needs file: PATH or value: TEXT")
+			d.refuse(n, "%s needs file: PATH or value: TEXT", what)
 		}
 	}
 	return nil
 }
 
-func (d *decoder) pskValue(n ast.Node) session.Secret {
-	s, ok := d.text(n, "psk value")
+func (d *decoder) secretValue(n ast.Node, what, kind string) session.Secret {
+	s, ok := d.text(n, what+" value")
 	if ok && s == "" {
-		d.refuse(n, "psk value is empty: an empty key protects nothing")
+		d.refuse(n, "%s value is empty: an empty %s protects nothing", what, kind)
 	}
 	return session.Secret(s)
 }
 
-// pskFile reads the key: the file's content without its last line end. A file
+// secretFile reads it: the file's content without its last line end. A file
 // that everybody may read is a warning, not a refusal: where the gateway is the
 // only tenant of its machine nobody else is there to read it.
-func (d *decoder) pskFile(n ast.Node) session.Secret {
-	path, ok := d.text(n, "psk file")
+func (d *decoder) secretFile(n ast.Node, what, kind string) session.Secret {
+	path, ok := d.text(n, what+" file")
 	if !ok {
 		return nil
 	}
@@ -97,16 +101,16 @@ func (d *decoder) pskFile(n ast.Node) session.Secret {
 	key := bytes.TrimSuffix(bytes.TrimSuffix(s.data, []byte("\n")), []byte("\r"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		d.refuse(n, "psk file %s does not exist: create it with the key as its only line, mode 0600", path)
+		d.refuse(n, "%s file %s does not exist: create it with the %s as its only line, mode 0600", what, path, kind)
 	case err != nil:
-		d.refuse(n, "psk file %s: %v", path, err)
+		d.refuse(n, "%s file %s: %v", what, path, err)
 	case len(s.data) > maxSecret:
-		d.refuse(n, "psk file %s is longer than %d bytes: is it the right file?", path, maxSecret)
+		d.refuse(n, "%s file %s is longer than %d bytes: is it the right file?", what, path, maxSecret)
 	case len(key) == 0:
-		d.refuse(n, "psk file %s is empty: write the key into it", path)
+		d.refuse(n, "%s file %s is empty: write the %s into it", what, path, kind)
 	default:
 		if s.open {
-			d.warn(n, "psk file %s is readable by everybody: chmod 600 it", path)
+			d.warn(n, "%s file %s is readable by everybody: chmod 600 it", what, path)
 		}
 		return session.Secret(key)
 	}
