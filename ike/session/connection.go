@@ -91,10 +91,10 @@ type Identity struct {
 type Auth uint8
 
 const (
-	AuthPSK  Auth = iota
-	AuthCert      // signature by the key of a certificate
-	AuthEAP       // the peer only: EAP-MSCHAPv2 or EAP-TLS
-	AuthXAuth     // IKEv1, one side only: a user's password behind what the other side's Auth proves
+	AuthPSK   Auth = iota
+	AuthCert       // signature by the key of a certificate
+	AuthEAP        // the peer only: EAP-MSCHAPv2 or EAP-TLS
+	AuthXAuth      // IKEv1, one side only: a user's password behind what the other side's Auth proves
 )
 
 // PPK is a postquantum preshared key (RFC 8784), none when Key is empty.
