@@ -330,11 +330,11 @@ func (s *SA) assigned(list []pair, host func(netip.Addr) sadb.Selector) (result 
 	return result
 }
 
-// unity is what Cisco's clients mean: they ask for a tunnel to everywhere, and
-// send through it what the server told them to (UNITY_SPLIT_INCLUDE). The SA is
-// for the child's own side of that.
+// unity is what Cisco's clients mean, and others who heard our Unity vendor ID: they
+// ask for a tunnel to everywhere, and send through it what the server told them to
+// (UNITY_SPLIT_INCLUDE). The SA is for the child's own side of that.
 func (s *SA) unity(p pair) (*session.Child, pair) {
-	if !s.vendors[wire.V1VendorUnity] || !s.config.leased || len(s.conn.Pool.Subnets) == 0 || p.local != everywhere() {
+	if !s.config.leased || len(s.conn.Pool.Subnets) == 0 || p.local != everywhere() {
 		return nil, p
 	}
 	for i := range s.conn.Children {
