@@ -147,6 +147,9 @@ func (e *Engine) want(now time.Time, c *connection, child *session.Child, flow s
 		e.sync(now, m)
 		return
 	}
+	if c.wantUp && e.addresses == nil && !c.placed() {
+		return // until the data path says where we are
+	}
 	local, remote, reason := c.endpoints(e.addresses)
 	c.again = child
 	if reason == "" && (len(c.conf.IKE) == 0 || len(child.ESP) == 0) {
@@ -159,6 +162,9 @@ func (e *Engine) want(now time.Time, c *connection, child *session.Child, flow s
 	}
 	e.begin(now, c, local, remote, child, flow)
 }
+
+// placed reports whether the configuration says from where we negotiate.
+func (c *connection) placed() bool { return len(c.conf.Local.Addresses) > 0 || c.conf.Remote.Any() }
 
 // begin opens an IKE SA and, with it, a child SA.
 func (e *Engine) begin(now time.Time, c *connection, local, remote netip.AddrPort, child *session.Child, flow sadb.Flow) *machine {

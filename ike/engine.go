@@ -191,7 +191,13 @@ func (e *Engine) forget(now time.Time, in session.Forget) {
 
 // readdress lets every IKE SA that can follow a change of our addresses.
 func (e *Engine) readdress(now time.Time, addresses []netip.Addr) {
+	first := e.addresses == nil
 	e.addresses = addresses
+	for _, c := range e.connections {
+		if first && c.wantUp && len(c.sas) == 0 && !c.placed() {
+			e.bringUp(now, c) // it waited for this
+		}
+	}
 	for _, m := range slices.Clone(e.sas) {
 		m.Readdress(now, addresses)
 		e.sync(now, m)

@@ -55,7 +55,7 @@ func (b *backend) IKESAs(ctx context.Context) (list []api.IKESA, err error) {
 
 func ikeRow(sa session.IKEStatus, children []session.ChildStatus) api.IKESA {
 	row := api.IKESA{
-		Conn: sa.Conn, Version: sa.Version, Exchange: "IKE_SA_INIT", State: sa.State,
+		Conn: sa.Conn, Version: sa.Version, Exchange: sa.Exchange, State: sa.State,
 		Local: sa.Local.String(), Remote: sa.Remote.String(), LocalID: sa.LocalID, RemoteID: sa.RemoteID,
 		SPIi: fmt.Sprintf("%016x", sa.SPIi), SPIr: fmt.Sprintf("%016x", sa.SPIr),
 		Suite: sa.Suite, Initiator: sa.Initiator, NAT: natOf(sa), Age: sa.Age.Seconds(), RekeyIn: sa.RekeyIn.Seconds(),
@@ -194,7 +194,7 @@ func (b *backend) Leases(ctx context.Context) (list []api.Lease, err error) {
 	err = b.status(ctx, func(s session.Status) error {
 		for _, l := range s.Leases {
 			list = append(list, api.Lease{Address: l.Address.String(), Conn: l.Conn, Peer: l.Peer, Remote: l.Remote.String(),
-				Ours: l.Ours, DNS: words(l.DNS), Subnets: words(l.Subnets)})
+				Ours: l.Ours, DNS: words(l.DNS), Subnets: words(l.Subnets), WINS: words(l.WINS), Domain: l.Domain, Banner: l.Banner})
 		}
 		return nil
 	})

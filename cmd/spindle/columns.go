@@ -14,6 +14,7 @@ import (
 var ikeColumns = []column[api.IKESA]{
 	{"CONN", func(r *api.IKESA) string { return r.Conn }},
 	{"VERSION", func(r *api.IKESA) string { return fmt.Sprintf("IKEv%d", r.Version) }},
+	{"EXCHANGE", func(r *api.IKESA) string { return r.Exchange }},
 	{"STATE", func(r *api.IKESA) string { return r.State }},
 	{"ROLE", func(r *api.IKESA) string { return role(r.Initiator) }},
 	{"LOCAL", func(r *api.IKESA) string { return r.Local }},
@@ -97,6 +98,7 @@ var leaseColumns = []column[api.Lease]{
 	{"REMOTE", func(r *api.Lease) string { return r.Remote }},
 	{"DNS", func(r *api.Lease) string { return strings.Join(r.DNS, " ") }},
 	{"SUBNETS", func(r *api.Lease) string { return strings.Join(r.Subnets, " ") }},
+	{"BANNER", func(r *api.Lease) string { return r.Banner }},
 }
 
 var unknownColumns = []column[api.UnknownSPI]{

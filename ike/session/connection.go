@@ -52,6 +52,8 @@ type Connection struct {
 // to an SPI that we lost (V5), or nothing when it is.
 func (c *Connection) Unrecoverable() string {
 	switch {
+	case c.V1.EasyVPN():
+		return "it is an Easy VPN client, which begins anyhow"
 	case c.Remote.Any():
 		return "its peers have no configured address"
 	case !c.InvalidSPIRecovery:

@@ -102,7 +102,8 @@ func (s *SPD) Bind(out *Outbox, conn *Connection, child *Child, local, remote []
 		Priority: firstPriority,
 		Action:   sadb.Protect,
 		Local:    local, Remote: remote,
-		Acquire: conn.Start != StartNever && !conn.Remote.Any(),
+		// A client's entry comes with its child SA, whose first packets then wait.
+		Acquire: (conn.Start != StartNever || conn.V1.EasyVPN()) && !conn.Remote.Any(),
 		Conn:    conn.Name, Child: child.Name,
 	}
 	if conf != nil {

@@ -24,6 +24,9 @@ type LeaseStatus struct {
 	Ours    bool           // the peer gave it to us
 	DNS     []netip.Addr   // that came or went with it
 	Subnets []netip.Prefix // likewise: what is behind the gateway
+	WINS    []netip.Addr   // likewise, IKEv1 only, as the two below
+	Domain  string
+	Banner  string
 }
 
 // ConnectionStatus is one entry of the configuration.
@@ -47,6 +50,7 @@ type ConnectionStatus struct {
 type IKEStatus struct {
 	Conn                string // empty while a peer that called us has not said who it is
 	Version             int
+	Exchange            string // that made it: IKE_SA_INIT, main, aggressive
 	State               string
 	Initiator           bool
 	Local, Remote       netip.AddrPort

@@ -16,6 +16,9 @@ type V1 struct {
 	Translate  bool // Easy VPN client: the children's local selectors hide behind the inner address
 }
 
+// EasyVPN reports whether the connection is an Easy VPN client (E).
+func (v V1) EasyVPN() bool { return v.Extend || v.Translate }
+
 // Auths are the ways to authenticate phase 1 that the connection takes.
 func (v V1) Auths(initiator bool) []suite.V1Auth {
 	xauth := initiator && v.User != "" || !initiator && v.XAuth

@@ -95,7 +95,7 @@ func (s *SA) install(now time.Time, t terms) (*child, error) {
 	c.binding = s.bind(c)
 	inbound := sadb.SA{
 		ESN: c.suite.ESN, ReplayWindow: c.conf.ReplayWindow, Suite: c.suite.Suite(),
-		Soft: soft, Hard: hard, Idle: c.conf.Idle, Mode: c.mode,
+		Soft: soft, Hard: hard, Idle: c.conf.Idle, Silence: s.conn.DPD.Watch(), Mode: c.mode,
 		Local: s.local, Remote: s.remote, Encap: c.encap,
 		LocalTS: []sadb.Selector{c.pair.local}, RemoteTS: []sadb.Selector{c.pair.remote},
 		Pair: c.in, Conn: c.conn.Name, Child: c.conf.Name,

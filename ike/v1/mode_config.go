@@ -31,6 +31,7 @@ type config struct {
 	user   string
 	leased bool       // addr is of our pool
 	hosted bool       // addr was put on this host
+	told   bool       // by the server, who need not give an address
 	addr   netip.Addr // of the client
 	dns    []netip.Addr
 	wins   []netip.Addr
@@ -89,6 +90,7 @@ func (s *SA) configWish() (list []wire.Attribute) {
 // configured takes the answer to our request, and goes on with what waited.
 func (s *SA) configured(now time.Time, a wire.V1Attributes) {
 	c := &s.config
+	c.told = true
 	c.read(a)
 	if !c.addr.IsValid() && !s.conn.V1.Extend {
 		s.fail(now, "peer assigns no address (mode config)")

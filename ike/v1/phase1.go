@@ -66,7 +66,7 @@ func (s *SA) begin(now time.Time) (err error) {
 		return err
 	}
 	s.move(Opening)
-	if s.conn.V1.Aggressive {
+	if s.aggressive = s.conn.V1.Aggressive; s.aggressive {
 		return s.beginAggressive(now, offered[0].Group)
 	}
 	s.beginMain(now)
@@ -106,7 +106,7 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.V1Message) *SA 
 	s.phase1 = &phase1{known: suite.V1Exchange{SPIi: s.spiI, SPIr: s.spiR, SA: slices.Clone(m.Body(wire.PayloadV1SA))}}
 	s.move(HalfOpen)
 	s.expireAt = now.Add(halfOpenLife)
-	if m.Header.Exchange == wire.V1ExchangeAggressive {
+	if s.aggressive = m.Header.Exchange == wire.V1ExchangeAggressive; s.aggressive {
 		err = s.answerAggressive(now, d, m, answer)
 	} else {
 		s.answerMain(now, d, answer)

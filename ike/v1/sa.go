@@ -71,6 +71,8 @@ type SA struct {
 	state     State
 	initiator bool // of phase 1: it names the cookies
 
+	aggressive bool // made by aggressive mode, not main mode
+
 	conn       *session.Connection // nil until the peer has said who it is
 	candidates []*session.Connection
 

@@ -11,7 +11,7 @@ import (
 // Status is the ISAKMP SA as an operator sees it.
 func (s *SA) Status(now time.Time) session.IKEStatus {
 	st := session.IKEStatus{
-		Version: 1, State: s.state.String(), Initiator: s.initiator,
+		Version: 1, Exchange: map[bool]string{false: "main", true: "aggressive"}[s.aggressive], State: s.state.String(), Initiator: s.initiator,
 		Local: s.local, Remote: s.remote, RemoteID: text(s.peerID),
 		SPIi: uint64(s.spiI), SPIr: uint64(s.spiR),
 		NATLocal: s.natLocal, NATRemote: s.natRemote,
@@ -31,9 +31,11 @@ func (s *SA) Leases() []session.LeaseStatus {
 	l := session.LeaseStatus{Remote: s.remote, Peer: text(s.peerID), Address: s.config.addr}
 	switch {
 	case s.config.leased:
-		l.Conn, l.DNS, l.Subnets = s.conn.Name, s.conn.Pool.DNS, s.conn.Pool.Subnets
-	case s.config.hosted:
-		l.Conn, l.Ours, l.DNS, l.Subnets = s.conn.Name, true, s.config.dns, s.config.split
+		p := s.conn.Pool
+		l.Conn, l.DNS, l.Subnets, l.WINS, l.Domain, l.Banner = s.conn.Name, p.DNS, p.Subnets, p.WINS, p.Domain, p.Banner
+	case s.config.hosted || s.config.told && s.conn.V1.Extend:
+		c := &s.config
+		l.Conn, l.Ours, l.DNS, l.Subnets, l.WINS, l.Domain, l.Banner = s.conn.Name, true, c.dns, c.split, c.wins, c.domain, c.banner
 	default:
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 // Status is the IKE SA as an operator sees it.
 func (s *SA) Status(now time.Time) session.IKEStatus {
 	st := session.IKEStatus{
-		Version: 2, State: s.state.String(), Initiator: s.initiator,
+		Version: 2, Exchange: "IKE_SA_INIT", State: s.state.String(), Initiator: s.initiator,
 		Local: s.local, Remote: s.remote, RemoteID: text(s.peerID),
 		SPIi: uint64(s.spiI), SPIr: uint64(s.spiR),
 		NATLocal: s.natLocal, NATRemote: s.natRemote,

@@ -147,6 +147,9 @@ type Lease struct {
 	Ours    bool     `json:"ours"` // the peer gave it to us
 	DNS     []string `json:"dns"`
 	Subnets []string `json:"subnets"` // behind the gateway that gave the address
+	WINS    []string `json:"wins"`    // IKEv1 only, as the two below
+	Domain  string   `json:"domain"`
+	Banner  string   `json:"banner"`
 }
 
 // Instant is a time that is null in JSON while it has not come.
