@@ -9,8 +9,11 @@ import (
 var (
 	ourMAC    = []byte{0x02, 0, 0, 0, 0, 0x06}
 	peerMAC   = []byte{0x02, 0, 0, 0, 0, 0x08}
+	everybody = []byte{255, 255, 255, 255, 255, 255}
 	local4    = netip.MustParseAddr("192.0.2.1")
 	local6    = netip.MustParseAddr("2001:db8::1")
+	host4     = netip.MustParseAddr("10.6.6.1") // ours, in a network that policies protect
+	host6     = netip.MustParseAddr("2001:db8:6::1")
 	transit4  = netip.MustParseAddr("10.9.9.9")
 	transit6  = netip.MustParseAddr("2001:db8:9::9")
 	inside4   = netip.MustParseAddr("10.8.8.8")
@@ -38,6 +41,7 @@ const (
 	protoRouting  = 43
 	protoFragment = 44
 	protoESP      = 50
+	protoICMPv6   = 58
 	protoNone     = 59
 	protoDestOpts = 60
 )

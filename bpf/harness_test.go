@@ -75,7 +75,7 @@ func gateway(t testing.TB, opts bpf.Options) *bpf.Steer {
 
 func fill(t testing.TB, s *bpf.Steer) {
 	t.Helper()
-	check(t, s.SetLocalAddrs([]netip.Addr{local4, local6}))
+	check(t, s.SetLocalAddrs([]netip.Addr{local4, local6, host4, host6}))
 	check(t, s.AddSPI(knownSPI))
 	check(t, s.AddPrefix(prefix4))
 	check(t, s.AddPrefix(prefix6))

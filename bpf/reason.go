@@ -12,7 +12,6 @@ const (
 	PassNoPort            // interface without a port configuration
 	PassOtherMAC          // not our MAC: broadcast, multicast, promiscuous
 	PassTruncated         // shorter than the headers that must be read
-	PassVLANDepth         // more than two VLAN tags
 	PassNotIP             // ARP and other protocols
 	PassMalformed         // version or header length that cannot be
 	PassFragment          // outer fragment, the kernel reassembles
@@ -33,6 +32,7 @@ const (
 	RedirectClear // unprotected between networks that a policy may protect
 
 	DropKeepalive        // RFC 3948 §2.3
+	DropVLANDepth        // more than two VLAN tags
 	DropUnknownSPIBudget // more unknown SPIs than the bucket holds
 	DropIKEBudget        // more IKE than the bucket holds
 	DropFailClosed       // may need protection, no socket, fail-closed
@@ -42,11 +42,11 @@ const (
 
 var reasonNames = [Reasons]string{
 	"undecided",
-	"pass_no_port", "pass_other_mac", "pass_truncated", "pass_vlan_depth", "pass_not_ip", "pass_malformed",
+	"pass_no_port", "pass_other_mac", "pass_truncated", "pass_not_ip", "pass_malformed",
 	"pass_fragment", "pass_extension", "pass_local", "pass_not_inside", "pass_link_scope", "pass_ttl", "pass_no_prefix",
 	"pass_esp_no_socket", "pass_ike_no_socket", "pass_protected_no_socket",
 	"redirect_esp", "redirect_unknown_spi", "redirect_ike", "redirect_protected", "redirect_clear",
-	"drop_keepalive", "drop_unknown_spi_budget", "drop_ike_budget", "drop_fail_closed",
+	"drop_keepalive", "drop_vlan_depth", "drop_unknown_spi_budget", "drop_ike_budget", "drop_fail_closed",
 }
 
 // String is the counter's name: pass_, redirect_ or drop_, then why.

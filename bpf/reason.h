@@ -10,7 +10,6 @@ enum reason {
 	REASON_PASS_NO_PORT,             // interface without a port configuration
 	REASON_PASS_OTHER_MAC,           // not our MAC: broadcast, multicast, promiscuous
 	REASON_PASS_TRUNCATED,           // shorter than the headers that must be read
-	REASON_PASS_VLAN_DEPTH,          // more than two VLAN tags
 	REASON_PASS_NOT_IP,              // ARP and other protocols
 	REASON_PASS_MALFORMED,           // version or header length that cannot be
 	REASON_PASS_FRAGMENT,            // outer fragment, the kernel reassembles
@@ -31,6 +30,7 @@ enum reason {
 	REASON_REDIRECT_CLEAR, // unprotected between networks that a policy may protect
 
 	REASON_DROP_KEEPALIVE,          // RFC 3948 §2.3
+	REASON_DROP_VLAN_DEPTH,         // more than two VLAN tags
 	REASON_DROP_UNKNOWN_SPI_BUDGET, // more unknown SPIs than the bucket holds
 	REASON_DROP_IKE_BUDGET,         // more IKE than the bucket holds
 	REASON_DROP_FAIL_CLOSED,        // may need protection, no socket, fail-closed

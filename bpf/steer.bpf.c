@@ -13,8 +13,8 @@
 //   2. IPv4 or IPv6 header: destination, hop limit, where the payload begins.
 //   3. Destination is a local address: fragments, ESP, IKE, ESP in UDP.
 //   4. Otherwise, on inside ports: the destination prefixes of the SPD.
-//   5. On outside ports, what goes on unprotected from a far to a near prefix of
-//      the SPD.
+//   5. On outside ports, whatever else the kernel would be given unprotected from
+//      a far to a near prefix of the SPD.
 //   6. Token buckets for IKE and unknown SPIs.
 //   7. The socket of this port and queue, or what is done without one.
 //   8. The reason counter. The reason alone decides the XDP action.
@@ -41,12 +41,17 @@
 #define PORT_IKE  500
 #define PORT_NATT 4500 // RFC 3948
 
+// ICMPv6 types of RFC 4861, and what lies between them.
+#define ROUTER_SOLICITATION 133
+#define REDIRECT            137
+
 // The frame being classified. Offsets count from the first byte.
 struct frame {
 	void *data;
 	void *data_end;
 	__u32 off; // the header to read next
 	__u32 end; // where the datagram ends: padding behind it is not read
+	bool group; // for a broadcast or multicast MAC
 };
 
 struct datagram {
@@ -54,6 +59,8 @@ struct datagram {
 	__u8 protocol; // of the header at frame.off
 	__u8 hops;
 	bool fragment;
+	bool later; // a fragment without the first byte
+	bool needed; // by the kernel, unprotected as it is
 };
 
 struct vlan_tag {
@@ -95,12 +102,16 @@ static __always_inline bool is_vlan(__be16 type)
 	return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
 }
 
+// read_ethernet refuses a third tag: the kernel takes off any number of tags that
+// name no VLAN (net/core/dev.c, __netif_receive_skb_core), so what hides behind
+// them would get past the SPD.
 static __always_inline enum reason read_ethernet(struct frame *f, const struct port *port, __be16 *type)
 {
 	struct ethhdr *eth = at(f, sizeof(*eth));
 	if (!eth)
 		return REASON_PASS_TRUNCATED;
-	if (__builtin_memcmp(eth->h_dest, port->mac, ETH_ALEN))
+	f->group = eth->h_dest[0] & 1;
+	if (!f->group && __builtin_memcmp(eth->h_dest, port->mac, ETH_ALEN))
 		return REASON_PASS_OTHER_MAC;
 	*type = eth->h_proto;
 	f->off += sizeof(*eth);
@@ -113,7 +124,7 @@ static __always_inline enum reason read_ethernet(struct frame *f, const struct p
 		*type = tag->type;
 		f->off += sizeof(*tag);
 	}
-	return is_vlan(*type) ? REASON_PASS_VLAN_DEPTH : REASON_UNDECIDED;
+	return is_vlan(*type) ? REASON_DROP_VLAN_DEPTH : REASON_UNDECIDED;
 }
 
 // IPv4 options are stepped over, not refused: a packet that must be protected
@@ -133,6 +144,7 @@ static __always_inline enum reason read_ipv4(struct frame *f, struct datagram *d
 	d->protocol = ip->protocol;
 	d->hops = ip->ttl;
 	d->fragment = ip->frag_off & bpf_htons(0x3fff); // MF and offset
+	d->later = ip->frag_off & bpf_htons(0x1fff);
 	shorten(f, length);
 	f->off += header;
 	return REASON_UNDECIDED;
@@ -151,7 +163,6 @@ static __always_inline enum reason read_ipv6(struct frame *f, struct datagram *d
 	__builtin_memcpy(d->dst.bytes, &ip->daddr, sizeof(ip->daddr));
 	d->protocol = ip->nexthdr;
 	d->hops = ip->hop_limit;
-	d->fragment = false; // found behind, as an extension header
 	shorten(f, sizeof(*ip) + bpf_ntohs(ip->payload_len));
 	f->off += sizeof(*ip);
 	return REASON_UNDECIDED;
@@ -162,9 +173,8 @@ static __always_inline bool is_extension(__u8 protocol)
 	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING || protocol == IPPROTO_DSTOPTS;
 }
 
-// skip_extensions steps to the upper layer (RFC 8200 §4). Any fragment header
-// goes to the kernel, an atomic one (RFC 6946) too: the sockets then need not
-// know it. So does a routing header with segments left: we are not its end.
+// skip_extensions steps to the upper layer or a fragment header (RFC 8200 §4). A
+// routing header with segments left goes to the kernel: we are not its end.
 static __always_inline enum reason skip_extensions(struct frame *f, struct datagram *d)
 {
 #pragma unroll
@@ -177,9 +187,26 @@ static __always_inline enum reason skip_extensions(struct frame *f, struct datag
 		d->protocol = ext->next;
 		f->off += 8 + ext->length * 8;
 	}
-	if (d->protocol == IPPROTO_FRAGMENT)
-		return REASON_PASS_FRAGMENT;
 	return is_extension(d->protocol) ? REASON_PASS_EXTENSION : REASON_UNDECIDED;
+}
+
+// read_extensions takes any fragment header for a fragment, an atomic one (RFC
+// 6946) too: the sockets then need not know it.
+static __always_inline enum reason read_extensions(struct frame *f, struct datagram *d)
+{
+	enum reason reason = skip_extensions(f, d);
+	if (reason || d->protocol != IPPROTO_FRAGMENT)
+		return reason;
+	struct extension *ext = at(f, sizeof(*ext));
+	if (!ext)
+		return REASON_PASS_TRUNCATED;
+	__be16 offset;
+	__builtin_memcpy(&offset, &ext->routing_type, sizeof(offset));
+	d->fragment = true;
+	d->later = offset & bpf_htons(0xfff8);
+	d->protocol = ext->next;
+	f->off += sizeof(*ext);
+	return REASON_UNDECIDED;
 }
 
 // 0 marks an empty slot, and no SPI of ours: 0..255 are reserved (RFC 4303 §2.1).
@@ -232,19 +259,50 @@ static __always_inline enum reason read_udp(struct frame *f)
 	return read_natt(f, length - sizeof(*udp));
 }
 
+// is_outer_fragment tells ESP and IKE, which the kernel reassembles for the slow
+// path. What a whole packet is follows from its first fragment: fragments that
+// overlap lose all of it (RFC 5722 §3, net/ipv4/inet_fragment.c). So a later one is
+// harmless, whatever it says, when nothing but ESP and IKE can be first; IPv4
+// reassembles each protocol by itself (RFC 791 §3.2), IPv6 all of them together.
+static __always_inline bool is_outer_fragment(struct frame *f, struct datagram *d)
+{
+	if (d->later)
+		return d->dst.family == 6 || d->protocol == IPPROTO_ESP || d->protocol == IPPROTO_UDP;
+	if (d->dst.family == 6 && skip_extensions(f, d))
+		return false;
+	if (d->protocol != IPPROTO_UDP)
+		return d->protocol == IPPROTO_ESP;
+	struct udphdr *udp = at(f, sizeof(*udp));
+	return udp && (udp->dest == bpf_htons(PORT_IKE) || udp->dest == bpf_htons(PORT_NATT));
+}
+
+// is_discovery tells what the link itself needs, also between two hosts that want
+// everything between them protected: ESP could not be sent without. The hop limit
+// shows that no router has passed it on (RFC 4861 §11.2).
+static __always_inline bool is_discovery(const struct frame *f, const struct datagram *d)
+{
+	if (d->dst.family != 6 || d->protocol != IPPROTO_ICMPV6 || d->hops != 255)
+		return false;
+	__u8 *type = at(f, sizeof(*type));
+	return type && *type >= ROUTER_SOLICITATION && *type <= REDIRECT;
+}
+
 static __always_inline enum reason classify_local(struct frame *f, struct datagram *d)
 {
-	if (d->fragment)
-		return REASON_PASS_FRAGMENT;
 	if (d->dst.family == 6) {
-		enum reason reason = skip_extensions(f, d);
+		enum reason reason = read_extensions(f, d);
 		if (reason)
 			return reason;
+	}
+	if (d->fragment) {
+		d->needed = is_outer_fragment(f, d);
+		return REASON_PASS_FRAGMENT;
 	}
 	if (d->protocol == IPPROTO_ESP)
 		return read_esp(f);
 	if (d->protocol == IPPROTO_UDP)
 		return read_udp(f);
+	d->needed = is_discovery(f, d);
 	return REASON_PASS_LOCAL;
 }
 
@@ -279,30 +337,36 @@ static __always_inline enum reason classify_transit(const struct datagram *d, co
 	return within(&prefixes, &d->dst) ? REASON_REDIRECT_PROTECTED : REASON_PASS_NO_PREFIX;
 }
 
+static __always_inline bool is_redirect(enum reason reason)
+{
+	return reason >= REASON_REDIRECT_ESP && reason <= REASON_REDIRECT_CLEAR;
+}
+
+static __always_inline bool is_pass(enum reason reason)
+{
+	return reason < REASON_REDIRECT_ESP;
+}
+
 // is_exposed tells what the kernel would take or forward as it came, though a
-// policy may want such traffic protected (RFC 4301 §5.2). What lies between the two
+// policy may want such traffic protected (RFC 4301 §5.2): any packet whose
+// addresses could be read, readable otherwise or not. What lies between the two
 // sides of different policies is included: the data path decides.
 static __always_inline bool is_exposed(enum reason reason, const struct datagram *d, const struct port *port)
 {
-	if (reason != REASON_PASS_LOCAL && reason != REASON_PASS_NOT_INSIDE && reason != REASON_PASS_NO_PREFIX)
+	if (!is_pass(reason) || d->needed || !d->dst.family || !(port->roles & ROLE_OUTSIDE))
 		return false;
-	return (port->roles & ROLE_OUTSIDE) && within(&homes, &d->dst) && within(&prefixes, &d->src);
+	return !is_link_scope(&d->dst) && within(&homes, &d->dst) && within(&prefixes, &d->src);
 }
 
-static __always_inline enum reason classify(struct frame *f, const struct port *port)
+static __always_inline enum reason classify_ip(struct frame *f, const struct port *port, __be16 type)
 {
 	struct datagram d = {};
-	__be16 type = 0;
+	enum reason reason = REASON_PASS_NOT_IP;
 
-	enum reason reason = read_ethernet(f, port, &type);
-	if (reason)
-		return reason;
 	if (type == bpf_htons(ETH_P_IP))
 		reason = read_ipv4(f, &d);
 	else if (type == bpf_htons(ETH_P_IPV6))
 		reason = read_ipv6(f, &d);
-	else
-		reason = REASON_PASS_NOT_IP;
 	if (reason)
 		return reason;
 
@@ -311,6 +375,19 @@ static __always_inline enum reason classify(struct frame *f, const struct port *
 	else
 		reason = classify_transit(&d, port);
 	return is_exposed(reason, &d, port) ? REASON_REDIRECT_CLEAR : reason;
+}
+
+// classify leaves frames to many hosts to the kernel, and ESP and IKE in them as
+// well. It keeps back only what the kernel would take for its unicast IP address.
+static __always_inline enum reason classify(struct frame *f, const struct port *port)
+{
+	__be16 type = 0;
+
+	enum reason reason = read_ethernet(f, port, &type);
+	if (reason)
+		return reason;
+	reason = classify_ip(f, port, type);
+	return f->group && reason != REASON_REDIRECT_CLEAR ? REASON_PASS_OTHER_MAC : reason;
 }
 
 // afford takes one token. The state is this CPU's own and XDP runs in its
@@ -338,11 +415,6 @@ static __always_inline enum reason limit(enum reason reason)
 	if (reason == REASON_REDIRECT_UNKNOWN_SPI)
 		return afford(BUDGET_UNKNOWN_SPI) ? reason : REASON_DROP_UNKNOWN_SPI_BUDGET;
 	return reason;
-}
-
-static __always_inline bool is_redirect(enum reason reason)
-{
-	return reason >= REASON_REDIRECT_ESP && reason <= REASON_REDIRECT_CLEAR;
 }
 
 static __always_inline enum reason without_socket(enum reason reason)

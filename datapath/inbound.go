@@ -28,7 +28,8 @@ func (w *Worker) isOuter(t *transit) bool {
 // inbound takes an outer packet through RFC 4301 §5.2:
 //
 //  1. strip the UDP encapsulation; IKE goes to the control process
-//  2. find the SA by its SPI: both in locate, for the whole batch
+//  2. find the SA by its SPI: both in locate, for the whole batch. What has none may
+//     be on its way to elsewhere, a clear packet then: it alone pays for the question
 //  3. see that this worker owns it
 //  4. is its time over
 //  5. replay check, authentication, decryption: esp.Open, straight into a frame
@@ -38,11 +39,14 @@ func (w *Worker) isOuter(t *transit) bool {
 //  8. forward it
 func (w *Worker) inbound(t *transit) packet.Verdict {
 	switch {
+	case t.sa != nil:
+	case w.passesBy(t):
+		return w.unprotected(t)
 	case t.verdict == packet.Punted:
 		return w.punt(t)
 	case t.verdict != packet.Pass:
 		return t.verdict
-	case t.sa == nil:
+	default:
 		return w.unknownSPI(t)
 	}
 	if owner := t.spi().Worker(); owner != w.id {
@@ -53,6 +57,7 @@ func (w *Worker) inbound(t *transit) packet.Verdict {
 
 // locate is steps 1 and 2.
 func (w *Worker) locate(t *transit) {
+	t.sa = nil
 	if t.verdict = t.strip(); t.verdict == packet.Pass {
 		t.sa = w.snap.Inbound(t.spi())
 	}
@@ -112,6 +117,16 @@ func (w *Worker) open(t *transit) packet.Verdict {
 		sa.refuse(v)
 	}
 	return v
+}
+
+// passesBy tells what came by a port and is not for this host, or is a fragment that
+// XDP would have left to the kernel if it were.
+func (w *Worker) passesBy(t *transit) bool {
+	if t.origin != fromPort {
+		return false
+	}
+	adj := w.table.Lookup(t.header.Dst)
+	return t.header.Fragment || adj == nil || adj.Kind != fib.Local
 }
 
 // decapsulate sorts what came over UDP (RFC 3948 §2, RFC 7296 §2.23).

@@ -164,7 +164,7 @@ func TestVerdictsOfOuterPackets(t *testing.T) {
 		{name: "keepalive", frame: datagram(false, 4500, "\xff"), verdict: packet.DropKeepalive},
 		{name: "runt on 4500", frame: datagram(false, 4500, "\x01\x02\x03"), verdict: packet.DropMalformed},
 		{name: "encapsulated ESP too short", frame: datagram(false, 4500, "\x01\x02\x03\x04\x05"), verdict: packet.DropTruncated},
-		{name: "fragment", frame: inward(hostA4, 10, fragment), verdict: packet.DropMalformed},
+		{name: "fragment", frame: inward(hostA4, 10, fragment), verdict: packet.ToKernel, check: toKernel(1)},
 		{name: "UDP length", verdict: packet.DropMalformed, frame: func(t testing.TB, _ *tunnel) []byte {
 			f := fromOutside(udp(t, remote, local, []byte("abcd")))
 			f[packet.EthernetLen+packet.IPv4Len+5] = 7
@@ -191,7 +191,27 @@ func TestVerdictsOfClearPackets(t *testing.T) {
 		{name: "the wrong way round", frame: came(hostA4, hostB4), verdict: packet.ToKernel, check: toKernel(1)},
 		{name: "bypass", prepare: ahead(sadb.Bypass), frame: came(hostB4, hostA4), verdict: packet.ToKernel, check: toKernel(1)},
 		{name: "discard", prepare: ahead(sadb.Discard), frame: came(hostB4, hostA4), verdict: packet.DropPolicy},
+		{name: "first fragment", frame: cameCut(hostB4, 0x2000, 9), verdict: packet.DropClear},
+		{name: "later fragment", frame: cameCut(hostB4, 0x2004, 9), verdict: packet.DropClear},
+		{name: "fragment of elsewhere", frame: cameCut(addr("10.9.9.9"), 0x2000, 9), verdict: packet.ToKernel, check: toKernel(1)},
+		{name: "fragment that looks like IKE", frame: cameCut(hostB4, 0x2000, 500), verdict: packet.DropClear},
+		{name: "IKE on its way to elsewhere", frame: cameCut(hostB4, 0, 500), verdict: packet.DropClear},
+		{name: "ESP in UDP on its way to elsewhere", frame: cameCut(hostB4, 0, 4500), verdict: packet.DropClear},
+		{name: "IKE between others", frame: cameCut(addr("10.9.9.9"), 0, 500), verdict: packet.ToKernel, check: toKernel(1)},
+		{name: "ESP on its way to elsewhere", verdict: packet.DropClear, frame: func(t testing.TB, _ *tunnel) []byte {
+			return fromOutside(build(t, ipLayer(hostB4, hostA4, layers.IPProtocolESP), gopacket.Payload(make([]byte, 40))))
+		}},
 	})
+}
+
+// cameCut is a UDP packet to a port of the host, with these fragment bits.
+func cameCut(src netip.Addr, field, port uint16) func(testing.TB, *tunnel) []byte {
+	return func(t testing.TB, _ *tunnel) []byte {
+		ip := udp(t, netip.AddrPortFrom(src, 9), netip.AddrPortFrom(hostA4, port), []byte("sixteen bytes...sixteen bytes..."))
+		binary.BigEndian.PutUint16(ip[6:], field)
+		packet.SetIPv4Checksum(ip)
+		return fromOutside(ip)
+	}
 }
 
 func TestClearPacketsOnOnePort(t *testing.T) {
