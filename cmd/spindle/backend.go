@@ -217,22 +217,22 @@ func localText(c session.ConnectionStatus) string {
 	return c.Local[0].String()
 }
 
-// stats are the data path's counters.
-func (b *backend) stats(ctx context.Context) (all []keysock.Counters, err error) {
+// asked is what the data path answers.
+func asked[T any](ctx context.Context, b *backend, ask func(*keysock.Client, context.Context) ([]T, error)) (all []T, err error) {
 	err = b.do(ctx, func() error {
 		if b.client == nil {
 			return fmt.Errorf("%w: no data path is running, see the log of spindle run", api.ErrUnavailable)
 		}
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		all, err = b.client.Stats(ctx)
+		all, err = ask(b.client, ctx)
 		return err
 	})
 	return all, err
 }
 
 func (b *backend) Counters(ctx context.Context) (list []api.Counter, err error) {
-	all, err := b.stats(ctx)
+	all, err := asked(ctx, b, (*keysock.Client).Stats)
 	for _, c := range all {
 		for i, name := range c.Names {
 			list = append(list, api.Counter{Source: c.Source, Name: name, Value: c.Values[i]})
@@ -242,7 +242,7 @@ func (b *backend) Counters(ctx context.Context) (list []api.Counter, err error) 
 }
 
 func (b *backend) Workers(ctx context.Context) (list []api.Worker, err error) {
-	all, err := b.stats(ctx)
+	all, err := asked(ctx, b, (*keysock.Client).Stats)
 	for _, c := range all {
 		var n int
 		if _, err := fmt.Sscanf(c.Source, "worker %d", &n); err != nil {

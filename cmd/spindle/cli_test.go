@@ -93,6 +93,10 @@ func (t tunnel) Leases(context.Context) ([]api.Lease, error) {
 	return rows(t, api.Lease{Address: "10.9.0.1", Conn: "r8", Peer: "r8\x1b[2J", Remote: "192.0.2.2:500", DNS: []string{"10.8.0.53"}, Subnets: []string{"10.8.0.0/16"}})
 }
 
+func (t tunnel) Translations(context.Context) ([]api.Translation, error) {
+	return rows(t, api.Translation{Conn: "r8", Address: "10.99.0.1", InUse: 7, TCP: 5, UDP: 2, Bound: 16384, Made: 40, NoMapping: 6})
+}
+
 func (t tunnel) IKESAs(context.Context) ([]api.IKESA, error) {
 	return rows(t, api.IKESA{
 		Conn: "r8", Version: 2, Exchange: "IKE_AUTH", State: "established", Local: "192.0.2.1:500", Remote: "192.0.2.2:500",

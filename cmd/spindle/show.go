@@ -33,6 +33,7 @@ func showCommand() *cobra.Command {
 		showTable(api.Workers, "Data path workers, their CPU and ports", "no workers", workerColumns),
 		showTable(api.Counters, "Every counter with its source", "no counters", counterColumns),
 		showTable(api.Leases, "Inside addresses that peers have from us, or we from them", "no leases", leaseColumns),
+		showTable(api.Translations, "Inside hosts behind the address that a peer assigned, and what they use of it", "nothing is translated", translationColumns),
 		showTable(api.UnknownSPIs, "Who sends ESP for SAs that this gateway does not hold", "no unknown SPIs", unknownColumns),
 		showTable(api.Rekeying, "Rekeys of each child, with the time and packets they cost", "no children are configured", rekeyColumns),
 		showTable(api.Outcomes, "How negotiations ended", "no negotiations yet", outcomeColumns),

@@ -26,17 +26,18 @@ import (
 // gateway is a Backend with one child SA and one connection r8.
 type gateway struct{ calls []string }
 
-func (*gateway) IKESAs(context.Context) ([]api.IKESA, error)           { return nil, nil }
-func (*gateway) Connections(context.Context) ([]api.Connection, error) { return nil, nil }
-func (*gateway) Peers(context.Context) ([]api.Peer, error)             { return nil, nil }
-func (*gateway) Policies(context.Context) ([]api.Policy, error)        { return nil, nil }
-func (*gateway) Counters(context.Context) ([]api.Counter, error)       { return nil, nil }
-func (*gateway) Leases(context.Context) ([]api.Lease, error)           { return nil, nil }
-func (*gateway) Events(context.Context) ([]api.Event, error)           { return nil, nil }
-func (*gateway) UnknownSPIs(context.Context) ([]api.UnknownSPI, error) { return nil, nil }
-func (*gateway) Negotiations(context.Context) ([]api.Tally, error)     { return nil, nil }
-func (*gateway) Rekeys(context.Context) ([]api.Rekeys, error)          { return nil, nil }
-func (*gateway) Reasons(context.Context) (map[string]string, error)    { return nil, nil }
+func (*gateway) IKESAs(context.Context) ([]api.IKESA, error)             { return nil, nil }
+func (*gateway) Connections(context.Context) ([]api.Connection, error)   { return nil, nil }
+func (*gateway) Peers(context.Context) ([]api.Peer, error)               { return nil, nil }
+func (*gateway) Policies(context.Context) ([]api.Policy, error)          { return nil, nil }
+func (*gateway) Counters(context.Context) ([]api.Counter, error)         { return nil, nil }
+func (*gateway) Leases(context.Context) ([]api.Lease, error)             { return nil, nil }
+func (*gateway) Translations(context.Context) ([]api.Translation, error) { return nil, nil }
+func (*gateway) Events(context.Context) ([]api.Event, error)             { return nil, nil }
+func (*gateway) UnknownSPIs(context.Context) ([]api.UnknownSPI, error)   { return nil, nil }
+func (*gateway) Negotiations(context.Context) ([]api.Tally, error)       { return nil, nil }
+func (*gateway) Rekeys(context.Context) ([]api.Rekeys, error)            { return nil, nil }
+func (*gateway) Reasons(context.Context) (map[string]string, error)      { return nil, nil }
 
 func (*gateway) Why(_ context.Context, name string) ([]api.Why, error) {
 	return []api.Why{{Name: name, Verdict: "up"}}, nil

@@ -24,6 +24,7 @@ type Backend interface {
 	Counters(context.Context) ([]Counter, error)
 	Events(context.Context) ([]Event, error)
 	Leases(context.Context) ([]Lease, error)
+	Translations(context.Context) ([]Translation, error)
 
 	UnknownSPIs(context.Context) ([]UnknownSPI, error)
 	Negotiations(context.Context) ([]Tally, error)
@@ -56,18 +57,19 @@ var (
 
 // The tables, in the order in which help names them. Each is /v1/NAME.
 const (
-	IKESAs      = "ike-sas"
-	ChildSAs    = "child-sas"
-	Connections = "connections"
-	Peers       = "peers"
-	Policies    = "policies"
-	Workers     = "workers"
-	Counters    = "counters"
-	Events      = "events"
-	Leases      = "leases"
-	UnknownSPIs = "unknown-spis"
-	Rekeying    = "rekeys"
-	Outcomes    = "negotiations"
+	IKESAs       = "ike-sas"
+	ChildSAs     = "child-sas"
+	Connections  = "connections"
+	Peers        = "peers"
+	Policies     = "policies"
+	Workers      = "workers"
+	Counters     = "counters"
+	Events       = "events"
+	Leases       = "leases"
+	Translations = "translations"
+	UnknownSPIs  = "unknown-spis"
+	Rekeying     = "rekeys"
+	Outcomes     = "negotiations"
 )
 
 // SocketPath is where the API of the gateway with this runtime directory listens.

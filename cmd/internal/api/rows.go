@@ -152,6 +152,24 @@ type Lease struct {
 	Banner  string   `json:"banner"`
 }
 
+// Translation is how the hosts behind a connection share the address that its peer
+// assigned: mappings in use, of at most Bound, and packets dropped for want of one.
+type Translation struct {
+	Conn           string `json:"conn"`
+	Address        string `json:"address"`
+	Worker         int    `json:"worker"` // to which the mappings belong
+	InUse          int    `json:"in_use"`
+	Bound          int    `json:"bound"`
+	TCP            int    `json:"tcp"`
+	UDP            int    `json:"udp"`
+	ICMP           int    `json:"icmp"`
+	Other          int    `json:"other"` // protocols without ports
+	Made           uint64 `json:"made"`
+	Full           uint64 `json:"drops_full"`
+	NoMapping      uint64 `json:"drops_no_mapping"` // from the peer, and nobody inside asked
+	Untranslatable uint64 `json:"drops_untranslatable"`
+}
+
 // Instant is a time that is null in JSON while it has not come.
 type Instant struct{ time.Time }
 

@@ -60,6 +60,7 @@ func handler(b Backend, stopping context.Context) http.Handler {
 	m.Handle("GET /v1/"+Counters, table(b.Counters))
 	m.Handle("GET /v1/"+Events, table(b.Events))
 	m.Handle("GET /v1/"+Leases, table(b.Leases))
+	m.Handle("GET /v1/"+Translations, table(b.Translations))
 	m.Handle("GET /v1/"+UnknownSPIs, table(b.UnknownSPIs))
 	m.Handle("GET /v1/"+Outcomes, table(b.Negotiations))
 	m.Handle("GET /v1/"+Rekeying, table(b.Rekeys))

@@ -83,7 +83,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	for _, table := range []func(context.Context, chan<- prometheus.Metric) error{
-		c.connections, c.children, c.peers, c.strangers, c.negotiations, c.rekeys, c.workers, c.verdicts,
+		c.connections, c.children, c.peers, c.strangers, c.negotiations, c.rekeys, c.workers, c.verdicts, c.translations,
 	} {
 		if err := table(ctx, out); err != nil {
 			out <- prometheus.NewInvalidMetric(prometheus.NewInvalidDesc(err), err)

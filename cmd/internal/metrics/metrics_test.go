@@ -62,6 +62,13 @@ func (g gateway) Counters(context.Context) ([]api.Counter, error) {
 	return []api.Counter{{Source: "worker 0", Name: "drop_replay", Value: 3}, {Source: "xdp eth1", Name: "redirect_esp", Value: 8}}, g.countersErr
 }
 
+func (gateway) Translations(context.Context) ([]api.Translation, error) {
+	return []api.Translation{
+		{Conn: "r8", Address: "10.99.0.1", TCP: 5, UDP: 2, ICMP: 1, Other: 1, Bound: 16384, Made: 40, Full: 3, NoMapping: 6, Untranslatable: 1},
+		{Conn: "r8", Address: "10.99.0.2", TCP: 1, Bound: 16384, Made: 1},
+	}, nil
+}
+
 func scrape(t *testing.T, b api.Backend) (int, string) {
 	t.Helper()
 	rec := httptest.NewRecorder()
@@ -100,6 +107,15 @@ func TestScrape(t *testing.T) {
 		`spindle_child_last_packet_timestamp_seconds{child="lan",conn="r8",direction="in",spi_in="0x00000101"} 1.7000000005e+09`,
 		`spindle_child_last_packet_timestamp_seconds{child="lan",conn="r8",direction="out",spi_in="0x00000101"} 0`,
 		`spindle_worker_sas{worker="0"} 1`,
+		`spindle_translation_mappings{conn="r8",kind="tcp"} 6`,
+		`spindle_translation_mappings{conn="r8",kind="udp"} 2`,
+		`spindle_translation_mappings{conn="r8",kind="icmp"} 1`,
+		`spindle_translation_mappings{conn="r8",kind="other"} 1`,
+		`spindle_translation_mappings_bound{conn="r8"} 32768`,
+		`spindle_translation_mappings_made_total{conn="r8"} 41`,
+		`spindle_translation_drops_total{conn="r8",reason="full"} 3`,
+		`spindle_translation_drops_total{conn="r8",reason="no_mapping"} 6`,
+		`spindle_translation_drops_total{conn="r8",reason="untranslatable"} 1`,
 		`spindle_verdicts_total{source="worker 0",verdict="drop_replay"} 3`,
 		`spindle_verdicts_total{source="xdp eth1",verdict="redirect_esp"} 8`,
 	} {
