@@ -31,6 +31,14 @@ func (i Identity) Equal(o Identity) bool {
 // configuration accepts any.
 func (i Identity) IsZero() bool { return i.Type == 0 && len(i.Data) == 0 }
 
+// Shown is the identity as status tells it, "" for none.
+func (i Identity) Shown() string {
+	if i.IsZero() {
+		return ""
+	}
+	return i.String()
+}
+
 func (i Identity) String() string {
 	switch i.Type {
 	case IDIPv4, IDIPv6:

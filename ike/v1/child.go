@@ -11,9 +11,6 @@ import (
 )
 
 const (
-	// lingerTime is how long the inbound half of a deleted child SA still takes
-	// packets that were under way.
-	lingerTime = 5 * time.Second
 	// overlapTime is how long a rekeyed child SA stays whole beside its
 	// successor, before who asked for that deletes it.
 	overlapTime = 5 * time.Second
@@ -39,76 +36,38 @@ func (s childState) String() string {
 	return [...]string{"installed", "rekeying", "replaced", "lingering", "gone"}[s]
 }
 
-// child is one child SA: a pair of ESP SAs and the SPD entry it serves.
+// child is one child SA, which IKEv1 calls a pair of IPsec SAs.
 type child struct {
-	conn  *session.Connection
-	conf  *session.Child
-	state childState
-
-	in, out       sadb.SPI
-	suite         suite.Proposal
-	mode          sadb.Mode
-	encap         bool
-	pair          pair
-	binding       *session.Binding
-	keyIn, keyOut string // fingerprints
-
-	spare    *sadb.SA // outbound, not yet installed
-	switchAt time.Time
-	outSet   bool   // outbound is installed
-	replaces *child // by our rekey: it is to be deleted
-
-	created     time.Time
-	softAt      time.Time // rekey
-	hardAt      time.Time // delete
-	deleteAt    time.Time // replaced by our rekey: say goodbye
-	lingerUntil time.Time
+	session.ChildSA
+	state    childState
+	pair     pair
+	replaces *child    // by our rekey: it is to be deleted
+	deleteAt time.Time // replaced by our rekey: say goodbye
 }
 
 // terms are what a quick mode agreed on.
 type terms struct {
-	conf          *session.Child
-	in, out       sadb.SPI
-	suite         suite.Proposal
-	mode          sadb.Mode
-	life          suite.V1Lifetime
-	keyIn, keyOut sadb.Key
-	pair          pair
-	replaces      *child
+	session.ChildTerms
+	life     suite.V1Lifetime
+	pair     pair
+	replaces *child
 }
 
 // install makes the child SA and puts its inbound half in place. The outbound
 // half waits for switchOver.
 func (s *SA) install(now time.Time, t terms) (*child, error) {
-	hard := lifetime(t.conf, t.life)
-	soft, err := session.Soft(s.env.Rand, hard)
+	t.Conn, t.Lifetime = s.conn, lifetime(t.Conf, t.life)
+	t.Local, t.Remote, t.Encap = s.local, s.remote, s.encap()
+	t.LocalTS, t.RemoteTS = []sadb.Selector{t.pair.local}, []sadb.Selector{t.pair.remote}
+	made, err := session.NewChildSA(now, s.env.Rand, t.ChildTerms)
 	if err != nil {
 		return nil, err
 	}
-	c := &child{
-		conn: s.conn, conf: t.conf, in: t.in, out: t.out, suite: t.suite, mode: t.mode, encap: s.encap(), pair: t.pair,
-		keyIn: t.keyIn.Fingerprint(), keyOut: t.keyOut.Fingerprint(), created: now,
-	}
-	if hard.Time > 0 {
-		c.softAt, c.hardAt = now.Add(soft.Time), now.Add(hard.Time)
-	}
-	c.binding = s.bind(c)
-	inbound := sadb.SA{
-		ESN: c.suite.ESN, ReplayWindow: c.conf.ReplayWindow, Suite: c.suite.Suite(),
-		Soft: soft, Hard: hard, Idle: c.conf.Idle, Silence: s.conn.DPD.Watch(), Mode: c.mode,
-		Local: s.local, Remote: s.remote, Encap: c.encap,
-		LocalTS: []sadb.Selector{c.pair.local}, RemoteTS: []sadb.Selector{c.pair.remote},
-		Pair: c.in, Conn: c.conn.Name, Child: c.conf.Name,
-	}
-	c.conf.Shape(&inbound)
-	outbound := inbound
-	inbound.SPI, inbound.Direction, inbound.Key = t.in, sadb.Inbound, t.keyIn
-	outbound.SPI, outbound.Direction, outbound.Key = t.out, sadb.Outbound, t.keyOut
-	outbound.Policy = c.binding.Policy.ID
-	c.spare = &outbound
+	c := &child{ChildSA: made, pair: t.pair}
+	b := s.bind(c)
 	s.children = append(s.children, c)
-	s.env.Host.Own(c.in, s)
-	s.env.Out.Put(session.AddSA{SA: inbound})
+	s.env.Host.Own(c.In, s)
+	c.Install(s.env.Out, b)
 	return c, nil
 }
 
@@ -127,54 +86,41 @@ func lifetime(conf *session.Child, life suite.V1Lifetime) sadb.Lifetime {
 // bind chooses the SPD entry: that of a child SA with the same selectors, so
 // that the data path switches at once.
 func (s *SA) bind(c *child) *session.Binding {
-	if old := s.findChild(func(o *child) bool { return o.conf.Name == c.conf.Name && o.pair == c.pair && o.binding != nil }); old != nil {
-		return old.binding.Retain()
+	for _, o := range s.children {
+		if o.Conf.Name == c.Conf.Name && o.pair == c.pair {
+			if b := o.Share(); b != nil {
+				return b
+			}
+		}
 	}
-	return s.env.SPD.Bind(s.env.Out, s.conn, c.conf, []sadb.Selector{c.pair.local}, []sadb.Selector{c.pair.remote})
+	return s.env.SPD.Bind(s.env.Out, s.conn, c.Conf, c.LocalTS, c.RemoteTS)
 }
 
 // switchOver installs the outbound half: from here on the policy's packets
 // leave by this SA. Older ones with the same selectors only receive, until who
 // asked for the new one deletes them, or their lifetime does.
 func (s *SA) switchOver(now time.Time, c *child) {
-	if c.spare == nil {
+	if !c.SwitchOver(s.env.Out) {
 		return
 	}
-	s.env.Out.Put(session.AddSA{SA: *c.spare})
-	c.spare, c.switchAt, c.outSet = nil, time.Time{}, true
 	for _, o := range s.children {
-		if o != c && o.conf.Name == c.conf.Name && o.pair == c.pair && o.state < childReplaced && o.spare == nil {
-			o.state, o.softAt = childReplaced, time.Time{}
-			s.dropOutbound(o)
+		if o != c && o.Conf.Name == c.Conf.Name && o.pair == c.pair && o.state < childReplaced && !o.Waits() {
+			o.state, o.SoftAt = childReplaced, time.Time{}
+			o.Hush(s.env.Out)
 		}
 	}
 	if old := c.replaces; old != nil && old.state == childReplaced {
 		old.deleteAt = now.Add(overlapTime)
 	}
 	c.replaces = nil
-	s.env.Host.Up(s.conn.Name, c.conf.Name)
-	s.audit(slog.LevelInfo, "child SA established", slog.String("child", c.conf.Name),
-		slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()),
-		slog.String("suite", c.suite.String()), slog.Bool("encap", c.encap),
-		slog.String("local_ts", c.pair.local.String()), slog.String("remote_ts", c.pair.remote.String()),
-		slog.String("key_in", c.keyIn), slog.String("key_out", c.keyOut))
-}
-
-// dropOutbound stops sending on the child SA.
-func (s *SA) dropOutbound(c *child) {
-	if c.outSet {
-		s.env.Out.Put(session.DeleteSA{Direction: sadb.Outbound, Pair: c.in})
-	}
-	c.outSet, c.spare, c.switchAt = false, nil, time.Time{}
+	s.env.Host.Up(s.conn.Name, c.Conf.Name)
+	s.audit(slog.LevelInfo, "child SA established", c.Described()...)
 }
 
 // linger stops sending and keeps the inbound half for packets under way.
 func (s *SA) linger(now time.Time, c *child) {
-	s.dropOutbound(c)
-	c.state = childLingering
-	c.softAt, c.hardAt, c.deleteAt = time.Time{}, time.Time{}, time.Time{}
-	c.lingerUntil = now.Add(lingerTime)
-	s.unbind(c)
+	c.Linger(now, s.env.Out)
+	c.state, c.deleteAt = childLingering, time.Time{}
 }
 
 // remove takes the child SA away in both directions.
@@ -182,31 +128,21 @@ func (s *SA) remove(c *child) {
 	if c.state == childGone {
 		return
 	}
-	s.dropOutbound(c)
-	s.env.Out.Put(session.DeleteSA{Direction: sadb.Inbound, Pair: c.in})
-	s.unbind(c)
+	c.Remove(s.env.Out)
 	c.state = childGone
-	s.env.Host.Own(c.in, nil)
-	s.env.SPIs.Free(c.in)
+	s.env.Host.Own(c.In, nil)
+	s.env.SPIs.Free(c.In)
 	s.children = slices.DeleteFunc(s.children, func(o *child) bool { return o == c })
-}
-
-// unbind lets go of the SPD entry.
-func (s *SA) unbind(c *child) {
-	if c.binding != nil {
-		c.binding.Release(s.env.Out)
-		c.binding = nil
-	}
 }
 
 // byOutbound finds the child SA whose outbound SPI the peer names: in its
 // notifies and Deletes a peer names the SPIs that it receives with.
 func (s *SA) byOutbound(spi sadb.SPI) *child {
-	return s.findChild(func(c *child) bool { return c.out == spi && c.state < childLingering })
+	return s.findChild(func(c *child) bool { return c.Out == spi && c.state < childLingering })
 }
 
 func (s *SA) byInbound(spi sadb.SPI) *child {
-	return s.findChild(func(c *child) bool { return c.in == spi })
+	return s.findChild(func(c *child) bool { return c.In == spi })
 }
 
 func (s *SA) findChild(match func(*child) bool) *child {
@@ -218,25 +154,25 @@ func (s *SA) findChild(match func(*child) bool) *child {
 
 // deadline is when the child SA wants attention, zero for never.
 func (c *child) deadline() time.Time {
-	return earliest(c.switchAt, c.softAt, c.hardAt, c.deleteAt, c.lingerUntil)
+	return session.Earliest(c.Due(), c.deleteAt)
 }
 
 // tickChild does what has become due for one child SA.
 func (s *SA) tickChild(now time.Time, c *child) {
-	if passed(now, c.switchAt) {
+	if session.Passed(now, c.SwitchAt) {
 		s.switchOver(now, c)
 	}
-	if passed(now, c.softAt) {
-		c.softAt = time.Time{}
+	if session.Passed(now, c.SoftAt) {
+		c.SoftAt = time.Time{}
 		s.rekeyChild(now, c)
 	}
-	if passed(now, c.deleteAt) {
+	if session.Passed(now, c.deleteAt) {
 		s.deleteChild(now, c)
 	}
-	if passed(now, c.hardAt) {
+	if session.Passed(now, c.HardAt) {
 		s.expireChild(now, c, "time")
 	}
-	if passed(now, c.lingerUntil) {
+	if session.Passed(now, c.LingerUntil) {
 		s.remove(c)
 	}
 }
@@ -247,10 +183,10 @@ func (s *SA) rekeyChild(now time.Time, c *child) {
 		if s.mayBegin() {
 			s.env.Host.Renew(now, s) // it adopts this child and rekeys it
 		}
-		c.softAt = now.Add(detachedLife)
+		c.SoftAt = now.Add(detachedLife)
 		return
 	}
-	s.push(task{conf: c.conf, pair: c.pair, replaces: c})
+	s.push(task{conf: c.Conf, pair: c.pair, replaces: c})
 }
 
 // Expire is what the data path says about a child SA: soft asks for a rekey,
@@ -269,8 +205,7 @@ func (s *SA) Expire(now time.Time, spi sadb.SPI, hard bool, cause string) {
 
 // expireChild ends a child SA whose bound is reached.
 func (s *SA) expireChild(now time.Time, c *child, cause string) {
-	s.audit(slog.LevelInfo, "child SA expired", slog.String("child", c.conf.Name),
-		slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()), slog.String("cause", cause))
+	s.audit(slog.LevelInfo, "child SA expired", c.Named(slog.String("cause", cause))...)
 	s.sayDelete(now, c)
 	s.linger(now, c)
 }
@@ -281,7 +216,6 @@ func (s *SA) deleteChild(now time.Time, c *child) {
 		return
 	}
 	s.sayDelete(now, c)
-	s.audit(slog.LevelInfo, "child SA deleted", slog.String("child", c.conf.Name),
-		slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()))
+	s.audit(slog.LevelInfo, "child SA deleted", c.Named()...)
 	s.linger(now, c)
 }

@@ -38,7 +38,7 @@ func (s *SA) probe(now time.Time) {
 		return
 	}
 	if s.queries.last == 0 {
-		b, err := s.env.draw(4)
+		b, err := session.Draw(s.env.Rand, 4)
 		if err != nil {
 			s.internal(err)
 			return
@@ -56,7 +56,7 @@ func (s *SA) tickDPD(now time.Time) {
 	if s.state != Established {
 		return
 	}
-	if s.dpd.Asking() && passed(now, s.queries.retransmission.Due()) {
+	if s.dpd.Asking() && session.Passed(now, s.queries.retransmission.Due()) {
 		errors, tries := s.dpd.Missed()
 		s.audit(slog.LevelInfo, fmt.Sprintf("DPD incrementing error counter (%d/%d)", errors, tries))
 		if again, dead := s.queries.retransmission.Step(now); dead {
@@ -66,7 +66,7 @@ func (s *SA) tickDPD(now time.Time) {
 		}
 		return
 	}
-	if passed(now, s.dpd.Due()) {
+	if session.Passed(now, s.dpd.Due()) {
 		s.probe(now)
 	}
 }
@@ -117,7 +117,7 @@ func (s *SA) bury(now time.Time, reason string) {
 	var spis [][]byte
 	for _, c := range gone {
 		if c.state < childLingering {
-			spis = append(spis, spiBytes(c.in))
+			spis = append(spis, session.SPIBytes(c.In))
 		}
 	}
 	s.dropChildren()

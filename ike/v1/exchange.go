@@ -200,7 +200,7 @@ func (s *SA) newExchange(now time.Time, kind wire.ExchangeType, id uint32, initi
 
 // start makes an exchange of ours, with a message ID that is not in use.
 func (s *SA) start(now time.Time, kind wire.ExchangeType) (*exchange, error) {
-	b, err := s.env.draw(4)
+	b, err := session.Draw(s.env.Rand, 4)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +303,7 @@ func (s *SA) retransmit(now time.Time) {
 			if x.fail != nil {
 				x.fail(now, fmt.Sprintf("peer does not answer %v after %d tries", x.kind, session.DefaultSchedule().Tries))
 			}
-		case passed(now, x.until) && x.retransmission.Due().IsZero():
+		case session.Passed(now, x.until) && x.retransmission.Due().IsZero():
 			s.forget(x)
 			if x.quick != nil {
 				s.dropQuick(x.quick)

@@ -49,7 +49,7 @@ func (s *SA) reassemble(now time.Time, d session.Datagram, h wire.Header) (sessi
 		return d, h, false
 	}
 	p := &s.fragments
-	if f.ID != p.id || passed(now, p.until) {
+	if f.ID != p.id || session.Passed(now, p.until) {
 		p.id, p.list, p.until = f.ID, nil, now.Add(fragmentLife)
 	}
 	same := func(o wire.V1Fragment) bool { return o.Number == f.Number }

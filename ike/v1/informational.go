@@ -54,7 +54,7 @@ func (s *SA) peerDeletes(now time.Time, p wire.V1Delete) {
 		return
 	}
 	for _, b := range p.SPIs {
-		spi, ok := parseSPI(b)
+		spi, ok := session.ParseSPI(b)
 		if !ok || p.Protocol != wire.ProtocolESP {
 			continue
 		}
@@ -62,8 +62,7 @@ func (s *SA) peerDeletes(now time.Time, p wire.V1Delete) {
 		if c == nil {
 			continue
 		}
-		owner.audit(slog.LevelInfo, "child SA deleted by peer", slog.String("child", c.conf.Name),
-			slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()))
+		owner.audit(slog.LevelInfo, "child SA deleted by peer", c.Named()...)
 		owner.linger(now, c)
 		if owner != s {
 			s.env.Host.Changed(now, owner)
@@ -109,9 +108,9 @@ func (s *SA) peerNotifies(now time.Time, n wire.V1Notify) {
 // peerLost: INVALID-SPI names an SPI that we send to and the peer does not hold
 // (V7). Where it stands is not agreed upon: in the SPI field or in the data.
 func (s *SA) peerLost(now time.Time, n wire.V1Notify) {
-	spi, ok := parseSPI(n.SPI)
+	spi, ok := session.ParseSPI(n.SPI)
 	if !ok {
-		if spi, ok = parseSPI(n.Data); !ok {
+		if spi, ok = session.ParseSPI(n.Data); !ok {
 			return
 		}
 	}
@@ -127,8 +126,7 @@ func (s *SA) Forget(now time.Time, spi sadb.SPI) bool {
 	if c == nil {
 		return false
 	}
-	s.audit(slog.LevelWarn, "child SA unknown to peer", slog.String("child", c.conf.Name),
-		slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()))
+	s.audit(slog.LevelWarn, "child SA unknown to peer", c.Named()...)
 	s.sayDelete(now, c)
 	s.linger(now, c)
 	return true
@@ -138,7 +136,7 @@ func (s *SA) Forget(now time.Time, spi sadb.SPI) bool {
 // for what would be ours, had we it.
 func (s *SA) InvalidSPI(now time.Time, spi sadb.SPI) {
 	if s.state == Established {
-		s.notify(now, s.deleteOf(spiBytes(spi)))
+		s.notify(now, s.deleteOf(session.SPIBytes(spi)))
 	}
 }
 
@@ -151,7 +149,7 @@ func (s *SA) sayDelete(now time.Time, children ...*child) {
 	var spis [][]byte
 	for _, c := range children {
 		if c.state < childLingering {
-			spis = append(spis, spiBytes(c.in))
+			spis = append(spis, session.SPIBytes(c.In))
 		}
 	}
 	if len(spis) > 0 {
@@ -242,7 +240,7 @@ func (s *SA) peerLifetime(now time.Time, n wire.V1Notify) {
 		return
 	}
 	c := s.byOutbound(sadb.SPI(binary.BigEndian.Uint32(n.SPI)))
-	if c == nil || !c.hardAt.IsZero() && c.hardAt.Before(now.Add(life.Time)) {
+	if c == nil || !c.HardAt.IsZero() && c.HardAt.Before(now.Add(life.Time)) {
 		return
 	}
 	soft, err := session.Soft(s.env.Rand, sadb.Lifetime{Time: life.Time})
@@ -250,7 +248,7 @@ func (s *SA) peerLifetime(now time.Time, n wire.V1Notify) {
 		s.internal(err)
 		return
 	}
-	c.softAt, c.hardAt = now.Add(soft.Time), now.Add(life.Time)
+	c.SoftAt, c.HardAt = now.Add(soft.Time), now.Add(life.Time)
 }
 
 // clearInformational is what an unprotected message can do: end a phase 1 that

@@ -109,10 +109,7 @@ func (s *SA) follow(d session.Datagram) {
 	s.local, s.remote = d.Local, d.Remote
 	s.audit(slog.LevelInfo, "peer moved behind its NAT")
 	for _, c := range s.children {
-		if c.spare != nil {
-			c.spare.Local, c.spare.Remote = s.local, s.remote
-		}
-		s.env.Out.Put(session.UpdateSA{Pair: c.in, Local: s.local, Remote: s.remote, Encap: c.encap})
+		c.Move(s.env.Out, s.local, s.remote, c.Encap)
 	}
 }
 
@@ -137,8 +134,8 @@ func (s *SA) silent(now time.Time) {
 func (s *SA) keepalive(now time.Time) {
 	var pairs []sadb.SPI
 	for _, c := range s.children {
-		if c.outSet {
-			pairs = append(pairs, c.in)
+		if c.Sends() {
+			pairs = append(pairs, c.In)
 		}
 	}
 	s.env.Out.Put(session.Keepalive{Local: s.local, Remote: s.remote, Pairs: pairs, Quiet: s.conn.NATKeepalive})

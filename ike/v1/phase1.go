@@ -47,7 +47,7 @@ func newSA(env *Env, now time.Time, local, remote netip.AddrPort) *SA {
 
 // begin sends the first message of the mode that the connection wants.
 func (s *SA) begin(now time.Time) (err error) {
-	if s.spiI, err = s.env.newCookie(); err != nil {
+	if s.spiI, err = session.NewIKESPI(s.env.Rand); err != nil {
 		return err
 	}
 	p := s.phase1
@@ -99,7 +99,7 @@ func Respond(env *Env, now time.Time, d session.Datagram, m wire.V1Message) *SA 
 		return nil
 	}
 	var err error
-	if s.spiR, err = env.newCookie(); err != nil {
+	if s.spiR, err = session.NewIKESPI(env.Rand); err != nil {
 		s.internal(err)
 		return nil
 	}

@@ -82,7 +82,7 @@ func (s *SA) offerQuick(q *quick) (payloads []wire.Payload, err error) {
 		return nil, err
 	}
 	life := suite.V1Lifetime{Time: q.conf.Lifetime.Time, Kilobytes: q.conf.Lifetime.Bytes >> 10}
-	offer := suite.V1OfferESP(q.conf.ESP, spiBytes(q.spi), q.modes[0], life)
+	offer := suite.V1OfferESP(q.conf.ESP, session.SPIBytes(q.spi), q.modes[0], life)
 	if len(offer.Proposals) == 0 {
 		return nil, fmt.Errorf("no proposal can be had in IKEv1: %s (configuration key: children.esp)", proposals(q.conf.ESP))
 	}
@@ -127,7 +127,7 @@ func (s *SA) quickAnswered(now time.Time, q *quick, m wire.V1Message) {
 		s.childFailed(now, q, err.Error())
 		s.forget(q.x)
 		// The peer holds an SA that we do not want.
-		s.notify(now, s.deleteOf(spiBytes(t.in)))
+		s.notify(now, s.deleteOf(session.SPIBytes(t.In)))
 		return
 	}
 	if life, ok := responderLife(m, 2); ok {
@@ -146,12 +146,17 @@ func (s *SA) quickAnswered(now time.Time, q *quick, m wire.V1Message) {
 	}
 	q.x.until = now.Add(exchangeLife)
 	s.say(now, q.x, []wire.Payload{wire.V1Hash{Data: hash}}, step{})
-	c.replaces, c.switchAt = q.replaces, now.Add(switchTime)
+	c.replaces, c.SwitchAt = q.replaces, now.Add(switchTime)
+}
+
+// terms are those of the quick mode before the peer has said anything.
+func (q *quick) terms() terms {
+	return terms{ChildTerms: session.ChildTerms{Conf: q.conf, In: q.spi, Mode: q.conf.Mode}, pair: q.pair, replaces: q.replaces}
 }
 
 // accept checks the answer against what we asked for.
 func (s *SA) accept(q *quick, m wire.V1Message) (terms, error) {
-	t := terms{conf: q.conf, in: q.spi, pair: q.pair, replaces: q.replaces, mode: q.conf.Mode}
+	t := q.terms()
 	answer, _ := wire.Find[wire.V1SA](m.Payloads)
 	nonce, _ := wire.Find[wire.V1Nonce](m.Payloads)
 	q.nr = slices.Clone(nonce.Data)
@@ -171,7 +176,7 @@ func (s *SA) accept(q *quick, m wire.V1Message) (terms, error) {
 // derive makes the keys: one KEYMAT for each direction, under the SPI of who
 // receives (RFC 2409 §5.5).
 func (s *SA) derive(q *quick, t terms, esp suite.V1ESP, m wire.V1Message, initiator bool) (terms, error) {
-	out, ok := parseSPI(esp.SPI)
+	out, ok := session.ParseSPI(esp.SPI)
 	if !ok {
 		return t, fmt.Errorf("peer's ESP SPI is not one: %x", esp.SPI)
 	}
@@ -187,14 +192,14 @@ func (s *SA) derive(q *quick, t terms, esp suite.V1ESP, m wire.V1Message, initia
 		}
 		defer shared.Wipe()
 	}
-	t.out, t.suite, t.life = out, esp.Proposal, esp.Lifetime
+	t.Out, t.Suite, t.life = out, esp.Proposal, esp.Lifetime
 	prf := s.suite.Proposal.PRF
-	in, err := suite.V1DeriveChild(prf, s.keys.D, esp.Proposal, shared, spiBytes(t.in), q.ni, q.nr)
+	in, err := suite.V1DeriveChild(prf, s.keys.D, esp.Proposal, shared, session.SPIBytes(t.In), q.ni, q.nr)
 	if err != nil {
 		return t, err
 	}
 	other, err := suite.V1DeriveChild(prf, s.keys.D, esp.Proposal, shared, esp.SPI, q.ni, q.nr)
-	t.keyIn, t.keyOut = sadb.Key(in), sadb.Key(other)
+	t.KeyIn, t.KeyOut = sadb.Key(in), sadb.Key(other)
 	return t, err
 }
 
@@ -294,7 +299,7 @@ func (s *SA) grant(now time.Time, q *quick, m wire.V1Message) (answer []wire.Pay
 	answer = append(answer, s.originals(q.conf)...)
 	if ours := lifetime(q.conf, esp.Lifetime); ours.Time < esp.Lifetime.Time {
 		life := suite.V1Lifetime{Time: ours.Time}
-		answer = append(answer, lifeNotify(2, wire.ProtocolESP, spiBytes(q.spi), life))
+		answer = append(answer, lifeNotify(2, wire.ProtocolESP, session.SPIBytes(q.spi), life))
 	}
 	return answer, t, 0, ""
 }
@@ -312,11 +317,11 @@ func (s *SA) compose(q *quick, esp suite.V1ESP, chosen wire.V1Proposal, m wire.V
 	if q.spi, err = s.env.SPIs.Allocate(-1); err != nil {
 		return nil, t, err
 	}
-	t = terms{conf: q.conf, in: q.spi, pair: q.pair, mode: q.conf.Mode}
+	t = q.terms()
 	if t, err = s.derive(q, t, esp, m, false); err != nil {
 		return nil, t, err
 	}
-	answer = []wire.Payload{suite.V1AnswerESP(chosen, spiBytes(q.spi)), wire.V1Nonce{Data: q.nr}}
+	answer = []wire.Payload{suite.V1AnswerESP(chosen, session.SPIBytes(q.spi)), wire.V1Nonce{Data: q.nr}}
 	if q.ke != nil {
 		answer = append(answer, wire.V1KE{Data: q.ke.Public()})
 	}
@@ -349,7 +354,7 @@ func (s *SA) dropQuick(q *quick) {
 		s.env.SPIs.Free(q.spi)
 		q.spi = 0
 	}
-	if q.installed != nil && q.installed.spare != nil {
+	if q.installed != nil && q.installed.Waits() {
 		s.remove(q.installed)
 	}
 	q.installed, q.x.quick = nil, nil
@@ -375,7 +380,7 @@ func (s *SA) quickRefused(now time.Time, t wire.V1NotifyType) {
 	if old := q.replaces; old != nil && t == wire.V1NotifyPayloadMalformed {
 		// strongSwan says so when quick mode overtakes the end of phase 1.
 		s.dropQuick(q)
-		old.state, old.softAt = childInstalled, now.Add(time.Second)
+		old.state, old.SoftAt = childInstalled, now.Add(time.Second)
 		return
 	}
 	reason := fmt.Sprintf("peer refuses the child SA (%v)", t)
@@ -402,7 +407,7 @@ func (s *SA) childFailed(now time.Time, q *quick, reason string) {
 		q.x.quick = nil
 	}
 	if old := q.replaces; old != nil && old.state == childRekeying {
-		old.state, old.softAt = childInstalled, now.Add(rekeyRetry)
+		old.state, old.SoftAt = childInstalled, now.Add(rekeyRetry)
 	}
 	s.audit(slog.LevelWarn, "child SA failed", slog.String("child", q.conf.Name), slog.String("reason", reason))
 	s.env.Host.Failed(now, s.conn.Name, q.conf.Name, reason)

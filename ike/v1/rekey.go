@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"spindle/ike/session"
 )
 
 // mayBegin reports whether phase 1 with the peer is ours to open as well: XAUTH
@@ -30,13 +32,13 @@ func (s *SA) adopt(now time.Time) {
 		doubtful := o.state == Detached
 		s.abandon(now, o)
 		for _, c := range o.children {
-			s.env.Host.Own(c.in, s)
-			c.conn = s.conn
+			s.env.Host.Own(c.In, s)
+			c.Conn = s.conn
 			if c.state == childRekeying {
 				c.state = childInstalled
 			}
 			if doubtful && c.state == childInstalled {
-				s.push(task{conf: c.conf, pair: c.pair, replaces: c})
+				s.push(task{conf: c.Conf, pair: c.pair, replaces: c})
 			}
 		}
 		s.children = append(s.children, o.children...)
@@ -51,11 +53,11 @@ func (s *SA) adopt(now time.Time) {
 // their end. The peer may hold what they were to make: it is told to drop that.
 func (s *SA) abandon(now time.Time, o *SA) {
 	for _, x := range slices.Clone(o.exchanges) {
-		if q := x.quick; q != nil && q.installed != nil && q.installed.spare != nil {
-			spi := q.installed.in
+		if q := x.quick; q != nil && q.installed != nil && q.installed.Waits() {
+			spi := q.installed.In
 			o.dropQuick(q)
 			o.forget(x)
-			s.notify(now, s.deleteOf(spiBytes(spi)))
+			s.notify(now, s.deleteOf(session.SPIBytes(spi)))
 		}
 	}
 }
@@ -92,7 +94,7 @@ func (s *SA) bequeath() {
 		}
 		o.abandon(o.created, s)
 		for _, c := range s.children {
-			s.env.Host.Own(c.in, o)
+			s.env.Host.Own(c.In, o)
 		}
 		o.children = append(o.children, s.children...)
 		s.children = nil

@@ -1,8 +1,6 @@
 package v1
 
 import (
-	"encoding/binary"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -137,15 +135,15 @@ func (s *SA) Established() bool { return s.state == Established }
 
 // Deadline is when the ISAKMP SA wants a Tick, zero for never.
 func (s *SA) Deadline() time.Time {
-	first := earliest(s.softAt, s.hardAt, s.expireAt, s.keepaliveAt, s.queries.retransmission.Due())
+	first := session.Earliest(s.softAt, s.hardAt, s.expireAt, s.keepaliveAt, s.queries.retransmission.Due())
 	if s.state == Established {
-		first = earliest(first, s.dpd.Due())
+		first = session.Earliest(first, s.dpd.Due())
 	}
 	for _, x := range s.exchanges {
-		first = earliest(first, x.retransmission.Due(), x.until)
+		first = session.Earliest(first, x.retransmission.Due(), x.until)
 	}
 	for _, c := range s.children {
-		first = earliest(first, c.deadline())
+		first = session.Earliest(first, c.deadline())
 	}
 	return first
 }
@@ -154,17 +152,17 @@ func (s *SA) Deadline() time.Time {
 func (s *SA) Tick(now time.Time) {
 	s.retransmit(now)
 	s.tickDPD(now)
-	if passed(now, s.keepaliveAt) {
+	if session.Passed(now, s.keepaliveAt) {
 		s.keepalive(now)
 	}
-	if passed(now, s.expireAt) {
+	if session.Passed(now, s.expireAt) {
 		s.expire(now)
 	}
-	if passed(now, s.hardAt) && s.state == Established {
+	if session.Passed(now, s.hardAt) && s.state == Established {
 		s.audit(slog.LevelWarn, "ISAKMP SA expired")
 		s.detach(now, true)
 	}
-	if passed(now, s.softAt) {
+	if session.Passed(now, s.softAt) {
 		s.softAt = time.Time{}
 		s.renew(now)
 	}
@@ -259,38 +257,5 @@ func (s *SA) internal(err error) {
 	s.audit(slog.LevelError, "internal fault", slog.String("error", err.Error()))
 }
 
-// draw reads unpredictable octets.
-func (e *Env) draw(n int) ([]byte, error) {
-	b := make([]byte, n)
-	if _, err := io.ReadFull(e.Rand, b); err != nil {
-		return nil, fmt.Errorf("draw randomness: %w", err)
-	}
-	return b, nil
-}
-
-// newCookie draws a cookie: RFC 2408 §2.5.3, unique and not to be guessed; zero
-// is none.
-func (e *Env) newCookie() (wire.SPI, error) {
-	b, err := e.draw(8)
-	if err != nil {
-		return 0, err
-	}
-	return wire.SPI(binary.BigEndian.Uint64(b) | 1), nil
-}
-
 // newNonce draws a nonce of twice the 16 octets that any PRF here asks for.
-func (e *Env) newNonce() ([]byte, error) { return e.draw(32) }
-
-// earliest is the first of the times that are set.
-func earliest(times ...time.Time) time.Time {
-	var first time.Time
-	for _, t := range times {
-		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
-			first = t
-		}
-	}
-	return first
-}
-
-// passed reports whether a time that is set has come.
-func passed(now, t time.Time) bool { return !t.IsZero() && !now.Before(t) }
+func (e *Env) newNonce() ([]byte, error) { return session.NewNonce(e.Rand) }

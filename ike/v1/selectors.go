@@ -1,7 +1,6 @@
 package v1
 
 import (
-	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -162,15 +161,4 @@ func (s *SA) hosts() pair {
 // choosePairs finds what to ask for when a packet or the operator wants a child.
 func choosePairs(conf *session.Child, flow sadb.Flow) []pair {
 	return slices.DeleteFunc(pairs(conf), func(p pair) bool { return !p.carries(flow) })
-}
-
-func spiBytes(spi sadb.SPI) []byte { return binary.BigEndian.AppendUint32(nil, uint32(spi)) }
-
-// parseSPI reads an SPI of ESP; those below 256 are reserved (RFC 4303 §2.1).
-func parseSPI(b []byte) (sadb.SPI, bool) {
-	if len(b) != 4 {
-		return 0, false
-	}
-	spi := sadb.SPI(binary.BigEndian.Uint32(b))
-	return spi, spi >= 256
 }

@@ -5,30 +5,29 @@ import (
 	"time"
 
 	"spindle/ike/session"
-	"spindle/sadb"
 )
 
 // Status is the ISAKMP SA as an operator sees it.
 func (s *SA) Status(now time.Time) session.IKEStatus {
 	st := session.IKEStatus{
 		Version: 1, Exchange: map[bool]string{false: "main", true: "aggressive"}[s.aggressive], State: s.state.String(), Initiator: s.initiator,
-		Local: s.local, Remote: s.remote, RemoteID: text(s.peerID),
+		Local: s.local, Remote: s.remote, RemoteID: s.peerID.Shown(),
 		SPIi: uint64(s.spiI), SPIr: uint64(s.spiR),
 		NATLocal: s.natLocal, NATRemote: s.natRemote,
-		Age: now.Sub(s.created), RekeyIn: until(now, s.softAt), DPD: s.dpd.Status(),
+		Age: now.Sub(s.created), RekeyIn: session.Until(now, s.softAt), DPD: s.dpd.Status(),
 	}
 	if s.keys != nil {
 		st.Suite = s.suite.Proposal.String()
 	}
 	if s.conn != nil {
-		st.Conn, st.LocalID = s.conn.Name, text(s.conn.Local.ID)
+		st.Conn, st.LocalID = s.conn.Name, s.conn.Local.ID.Shown()
 	}
 	return st
 }
 
 // Leases are the inner addresses of this ISAKMP SA as an operator sees them.
 func (s *SA) Leases() []session.LeaseStatus {
-	l := session.LeaseStatus{Remote: s.remote, Peer: text(s.peerID), Address: s.config.addr}
+	l := session.LeaseStatus{Remote: s.remote, Peer: s.peerID.Shown(), Address: s.config.addr}
 	switch {
 	case s.config.leased:
 		p := s.conn.Pool
@@ -46,26 +45,20 @@ func (s *SA) Leases() []session.LeaseStatus {
 func (s *SA) Children(now time.Time) []session.ChildStatus {
 	var list []session.ChildStatus
 	for _, c := range s.children {
-		list = append(list, session.ChildStatus{
-			Conn: c.conn.Name, Child: c.conf.Name, State: c.state.String(),
-			SPIIn: c.in, SPIOut: c.out, Suite: c.suite.String(), Encap: c.encap, Mode: c.mode,
-			Local: s.local, Remote: s.remote, LocalTS: []sadb.Selector{c.pair.local}, RemoteTS: []sadb.Selector{c.pair.remote},
-			KeyIn: c.keyIn, KeyOut: c.keyOut,
-			Age: now.Sub(c.created), RekeyIn: until(now, c.softAt), ExpiresIn: until(now, c.hardAt),
-		})
+		list = append(list, c.Status(now, c.state.String(), s.local, s.remote))
 	}
 	return list
 }
 
 // Up reports whether a child SA carries traffic.
-func (s *SA) Up() bool { return s.findChild(func(c *child) bool { return c.outSet }) != nil }
+func (s *SA) Up() bool { return s.findChild(func(c *child) bool { return c.Sends() }) != nil }
 
 // Listed reports whether an operator is to see it.
 func (s *SA) Listed() bool { return s.state != Dead }
 
 // Carries reports whether a child SA of that name sends.
 func (s *SA) Carries(name string) bool {
-	return s.findChild(func(c *child) bool { return c.conf.Name == name && c.outSet }) != nil
+	return s.findChild(func(c *child) bool { return c.Conf.Name == name && c.Sends() }) != nil
 }
 
 // Retiring reports whether another one is to take its place.
@@ -98,19 +91,5 @@ func (s *SA) ForgetAll(now time.Time) { s.free(now) }
 
 // Sends reports whether a child SA sends with this SPI.
 func (s *SA) Sends(spi uint32) bool {
-	return s.findChild(func(c *child) bool { return uint32(c.out) == spi && c.outSet }) != nil
-}
-
-func text(id session.Identity) string {
-	if id.IsZero() {
-		return ""
-	}
-	return id.String()
-}
-
-func until(now, t time.Time) time.Duration {
-	if t.IsZero() {
-		return 0
-	}
-	return max(0, t.Sub(now))
+	return s.findChild(func(c *child) bool { return uint32(c.Out) == spi && c.Sends() }) != nil
 }

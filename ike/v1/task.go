@@ -45,7 +45,7 @@ func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
 	}
 	for _, p := range s.leased(choosePairs(conf, sadb.Flow{})) {
 		stands := s.findChild(func(c *child) bool {
-			return c.conf.Name == conf.Name && c.pair == p && c.state < childLingering && (c.outSet || c.spare != nil)
+			return c.Conf.Name == conf.Name && c.pair == p && c.state < childLingering && (c.Sends() || c.Waits())
 		})
 		underway := s.quick != nil && s.quick.conf.Name == conf.Name && s.quick.pair == p
 		if p.carries(flow) && stands == nil && !underway {
@@ -63,7 +63,7 @@ func (s *SA) Terminate(now time.Time, name string) {
 	}
 	s.tasks = slices.DeleteFunc(s.tasks, func(t task) bool { return t.conf.Name == name })
 	for _, c := range slices.Clone(s.children) {
-		if c.conf.Name == name {
+		if c.Conf.Name == name {
 			s.deleteChild(now, c)
 		}
 	}

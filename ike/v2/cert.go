@@ -139,7 +139,7 @@ func (s *SA) Fetched(now time.Time, url string) {
 
 // tickFetch gives up on what was not fetched in time.
 func (s *SA) tickFetch(now time.Time) {
-	if s.waiting == nil || !passed(now, s.waiting.until) {
+	if s.waiting == nil || !session.Passed(now, s.waiting.until) {
 		return
 	}
 	w := s.waiting

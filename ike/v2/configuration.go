@@ -194,11 +194,11 @@ func anywhere(remote []sadb.Selector) (list []sadb.Selector) {
 // Leases are the inside addresses of this IKE SA as an operator sees them.
 func (s *SA) Leases() (list []session.LeaseStatus) {
 	for _, a := range s.inside.leased {
-		list = append(list, session.LeaseStatus{Conn: s.conn.Name, Peer: text(s.peerID), Remote: s.remote, Address: a,
+		list = append(list, session.LeaseStatus{Conn: s.conn.Name, Peer: s.peerID.Shown(), Remote: s.remote, Address: a,
 			DNS: s.conn.Pool.DNS, Subnets: s.conn.Pool.Subnets})
 	}
 	for _, a := range s.inside.ours {
-		list = append(list, session.LeaseStatus{Conn: s.conn.Name, Peer: text(s.peerID), Remote: s.remote, Address: a, Ours: true,
+		list = append(list, session.LeaseStatus{Conn: s.conn.Name, Peer: s.peerID.Shown(), Remote: s.remote, Address: a, Ours: true,
 			DNS: s.inside.dns, Subnets: s.inside.subnets})
 	}
 	return list

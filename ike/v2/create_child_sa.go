@@ -1,7 +1,6 @@
 package v2
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -84,12 +83,12 @@ func (s *SA) ask(a *attempt) (payloads []wire.Payload, err error) {
 		}
 	}
 	if a.replaces != nil {
-		payloads = append(payloads, wire.Notify{Protocol: wire.ProtocolESP, SPI: spiBytes(a.replaces.in), Type: wire.NotifyRekeySA})
+		payloads = append(payloads, wire.Notify{Protocol: wire.ProtocolESP, SPI: session.SPIBytes(a.replaces.In), Type: wire.NotifyRekeySA})
 	}
 	if a.conf.Mode == sadb.Transport {
 		payloads = append(payloads, wire.Notify{Type: wire.NotifyUseTransportMode})
 	}
-	payloads = append(payloads, suite.Offer(a.proposals(), spiBytes(a.spi)))
+	payloads = append(payloads, suite.Offer(a.proposals(), session.SPIBytes(a.spi)))
 	if !a.first {
 		payloads = append(payloads, wire.Nonce{Data: a.nonce})
 	}
@@ -112,7 +111,7 @@ func (a *attempt) proposals() []suite.Proposal {
 func (s *SA) selectors(a *attempt) (local, remote []sadb.Selector) {
 	if a.replaces != nil {
 		// What was narrowed once would be narrowed again.
-		return a.replaces.localTS, a.replaces.remoteTS
+		return a.replaces.LocalTS, a.replaces.RemoteTS
 	}
 	local, remote = s.localOf(a.conf), s.remoteOf(a.conf)
 	if len(local) == 0 && a.first {
@@ -153,7 +152,7 @@ func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][
 	t, err := s.accept(a, m, nonces)
 	if err == nil && s.useless(a, t) {
 		err = fmt.Errorf("peer narrows to %s to %s, which does not carry %v (configuration keys: children.local, children.remote)",
-			formatSelectors(t.localTS), formatSelectors(t.remoteTS), a.flow)
+			session.FormatSelectors(t.LocalTS), session.FormatSelectors(t.RemoteTS), a.flow)
 	}
 	if err != nil {
 		s.childFailed(now, a, err.Error())
@@ -162,7 +161,7 @@ func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][
 		s.abort(now, a, rekeyRetry)
 		return
 	}
-	if slices.Contains(a.stillborn, t.out) {
+	if slices.Contains(a.stillborn, t.Out) {
 		s.abort(now, a, s.env.backOff())
 		return
 	}
@@ -176,7 +175,7 @@ func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][
 		s.audit(slog.LevelInfo, "peer would carry more in another child SA", slog.String("child", a.conf.Name))
 	}
 	if a.replaces == nil || a.replaces.state != childRekeying {
-		s.switchOver(now, c)
+		s.switchOver(c)
 		return
 	}
 	s.replace(now, a.replaces, c)
@@ -185,9 +184,9 @@ func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][
 // useless reports whether the answer is a child SA like one that stands, and
 // does not carry the packet that asked: more of them would not help.
 func (s *SA) useless(a *attempt, t terms) bool {
-	fresh := &child{localTS: t.localTS, remoteTS: t.remoteTS}
-	return a.replaces == nil && !fresh.carries(a.flow) && s.find(func(c *child) bool {
-		return c.conf == a.conf && slices.Equal(c.localTS, t.localTS) && slices.Equal(c.remoteTS, t.remoteTS)
+	fresh := session.ChildSA{LocalTS: t.LocalTS, RemoteTS: t.RemoteTS}
+	return a.replaces == nil && !fresh.Carries(a.flow) && s.find(func(c *child) bool {
+		return c.Conf == a.conf && c.SameSelectors(&fresh)
 	}) != nil
 }
 
@@ -204,7 +203,7 @@ func (s *SA) accept(a *attempt, m wire.Message, nonces [][]byte) (terms, error) 
 	if err != nil {
 		return terms{}, err
 	}
-	out, ok := parseSPI(offered.SPI)
+	out, ok := session.ParseSPI(offered.SPI)
 	if !ok {
 		return terms{}, fmt.Errorf("peer's ESP SPI is not one: %x", offered.SPI)
 	}
@@ -222,7 +221,7 @@ func (s *SA) accept(a *attempt, m wire.Message, nonces [][]byte) (terms, error) 
 	}
 	if !within(local, s.localOf(a.conf)) || !within(remote, s.remoteOf(a.conf)) {
 		return terms{}, fmt.Errorf("peer answers with selectors that we did not offer: %s to %s",
-			formatSelectors(local), formatSelectors(remote))
+			session.FormatSelectors(local), session.FormatSelectors(remote))
 	}
 	var shared suite.Secret
 	if a.ke != nil {
@@ -258,10 +257,10 @@ func (s *SA) terms(conf *session.Child, replaces *child, chosen suite.Proposal, 
 		return terms{}, err
 	}
 	keyIn, keyOut := keys.Split(initiator)
-	return terms{
-		conf: conf, replaces: replaces, suite: chosen, in: in, out: out, nonces: nonces,
-		keyIn: sadb.Key(keyIn), keyOut: sadb.Key(keyOut), localTS: local, remoteTS: remote,
-	}, nil
+	return terms{replaces: replaces, nonces: nonces, ChildTerms: session.ChildTerms{
+		Conf: conf, Suite: chosen, In: in, Out: out,
+		KeyIn: sadb.Key(keyIn), KeyOut: sadb.Key(keyOut), LocalTS: local, RemoteTS: remote,
+	}}, nil
 }
 
 // childRefused handles an error in answer to what we asked for.
@@ -319,7 +318,7 @@ func (s *SA) describeRefusal(a *attempt, n wire.Notify) string {
 	case wire.NotifyTSUnacceptable:
 		local, remote := s.selectors(a)
 		return fmt.Sprintf("peer refuses our selectors (%v): we offered %s to %s (configuration keys: children.local, children.remote)",
-			n.Type, formatSelectors(local), formatSelectors(remote))
+			n.Type, session.FormatSelectors(local), session.FormatSelectors(remote))
 	case wire.NotifyNoProposalChosen, wire.NotifyInvalidKEPayload:
 		return fmt.Sprintf("peer refuses our proposals (%v): we offered %s (configuration key: children.esp)",
 			n.Type, proposals(a.proposals()))
@@ -388,20 +387,9 @@ func (s *SA) answerChild(now time.Time, d session.Datagram, m wire.Message, nonc
 		s.takeOver(now, c)
 		return
 	}
-	c.switchAt = now.Add(switchTime)
+	c.SwitchAt = now.Add(switchTime)
 	old.successor = c
 	if old.state == childInstalled {
-		old.state, old.softAt = childReplaced, time.Time{}
+		old.state, old.SoftAt = childReplaced, time.Time{}
 	}
-}
-
-func spiBytes(spi sadb.SPI) []byte { return binary.BigEndian.AppendUint32(nil, uint32(spi)) }
-
-// parseSPI reads an ESP SPI: RFC 4303 §2.1 reserves 0 to 255.
-func parseSPI(b []byte) (sadb.SPI, bool) {
-	if len(b) != 4 {
-		return 0, false
-	}
-	spi := binary.BigEndian.Uint32(b)
-	return sadb.SPI(spi), spi > 255
 }

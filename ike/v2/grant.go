@@ -45,7 +45,7 @@ func (s *SA) grant(now time.Time, g grant) (*child, []wire.Payload) {
 	c, err := s.install(now, t)
 	if err != nil {
 		s.internal(err)
-		s.env.SPIs.Free(t.in)
+		s.env.SPIs.Free(t.In)
 		return nil, []wire.Payload{wire.Notify{Type: wire.NotifyTemporaryFailure}}
 	}
 	return c, answer
@@ -92,7 +92,7 @@ func (s *SA) decide(now time.Time, g grant) (terms, []wire.Payload, *wire.Notify
 // compose makes the key exchange, the SPI and the answer, but for its selectors.
 func (s *SA) compose(g grant, conf *session.Child, chosen suite.Proposal, offered wire.Proposal, local, remote []sadb.Selector) (terms, []wire.Payload, *wire.Notify) {
 	busy := &wire.Notify{Type: wire.NotifyTemporaryFailure}
-	out, ok := parseSPI(offered.SPI)
+	out, ok := session.ParseSPI(offered.SPI)
 	if !ok {
 		return terms{}, nil, &wire.Notify{Type: wire.NotifyInvalidSyntax}
 	}
@@ -115,7 +115,7 @@ func (s *SA) compose(g grant, conf *session.Child, chosen suite.Proposal, offere
 	if conf.Mode == sadb.Transport {
 		answer = append(answer, wire.Notify{Type: wire.NotifyUseTransportMode})
 	}
-	answer = append(answer, suite.Answer(chosen, offered, spiBytes(in)))
+	answer = append(answer, suite.Answer(chosen, offered, session.SPIBytes(in)))
 	if !g.first {
 		answer = append(answer, wire.Nonce{Data: g.nonces[1]})
 	}
@@ -169,7 +169,7 @@ func (s *SA) match(o offer, replaces *child) (*session.Child, []sadb.Selector, [
 		if within(local[:1], s.localOf(conf)) && within(remote[:1], s.remoteOf(conf)) {
 			fits += 2
 		}
-		if replaces != nil && replaces.conf == conf {
+		if replaces != nil && replaces.Conf == conf {
 			fits += 4
 		}
 		if fits > best {
@@ -189,10 +189,10 @@ func (s *SA) refuseSelectors(now time.Time, o offer) *wire.Notify {
 		if i > 0 {
 			accepted += ", "
 		}
-		accepted += fmt.Sprintf("%s: %s to %s", conf.Name, formatSelectors(s.localOf(&conf)), formatSelectors(s.remoteOf(&conf)))
+		accepted += fmt.Sprintf("%s: %s to %s", conf.Name, session.FormatSelectors(s.localOf(&conf)), session.FormatSelectors(s.remoteOf(&conf)))
 	}
 	s.refuseChild(now, "", fmt.Sprintf("no child has these selectors: peer offered local %s to remote %s; we accept %s (configuration keys: children.local, children.remote)",
-		formatSelectors(o.local), formatSelectors(o.remote), accepted))
+		session.FormatSelectors(o.local), session.FormatSelectors(o.remote), accepted))
 	return &wire.Notify{Type: wire.NotifyTSUnacceptable}
 }
 

@@ -62,7 +62,7 @@ func Initiate(env *Env, now time.Time, conn *session.Connection, local, remote n
 
 // prepare draws what IKE_SA_INIT needs of us: SPI, nonce and key exchange.
 func (s *SA) prepare(group wire.Group) error {
-	spi, err := s.env.newSPI()
+	spi, err := session.NewIKESPI(s.env.Rand)
 	if err != nil {
 		return err
 	}

@@ -76,12 +76,11 @@ func (s *SA) peerDeletes(now time.Time, p wire.Delete) []uint32 {
 			continue
 		}
 		if c.state != childDeleting {
-			ours = append(ours, uint32(c.in))
+			ours = append(ours, uint32(c.In))
 		}
-		s.audit(slog.LevelInfo, "child SA deleted by peer", slog.String("child", c.conf.Name),
-			slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()))
+		s.audit(slog.LevelInfo, "child SA deleted by peer", c.Named()...)
 		c.told = true
-		s.succeed(now, c)
+		s.succeed(c)
 		s.linger(now, c)
 	}
 	return ours
@@ -114,9 +113,8 @@ func (s *SA) Forget(now time.Time, spi sadb.SPI) bool {
 	if c == nil || c.state == childDeleting {
 		return false
 	}
-	s.audit(slog.LevelWarn, "child SA unknown to peer", slog.String("child", c.conf.Name),
-		slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()))
-	s.dropOutbound(c)
+	s.audit(slog.LevelWarn, "child SA unknown to peer", c.Named()...)
+	c.Hush(s.env.Out)
 	s.push(now, task{kind: taskDeleteChild, child: c})
 	s.pump(now)
 	return true
@@ -126,22 +124,21 @@ func (s *SA) Forget(now time.Time, spi sadb.SPI) bool {
 // answered. Nothing is sent on the child SA any more.
 func (s *SA) deleteChild(now time.Time, c *child) {
 	if c.state == childGone && !c.told {
-		s.abandon(now, c.in)
+		s.abandon(now, c.In)
 	}
 	if c.state >= childDeleting {
 		return
 	}
 	c.told = true
-	s.succeed(now, c)
-	s.dropOutbound(c)
+	s.succeed(c)
+	c.Hush(s.env.Out)
 	c.state = childDeleting
-	c.softAt, c.hardAt = time.Time{}, time.Time{}
+	c.SoftAt, c.HardAt = time.Time{}, time.Time{}
 	s.send(now, wire.ExchangeInformational,
-		[]wire.Payload{wire.Delete{Protocol: wire.ProtocolESP, SPIs: []uint32{uint32(c.in)}}},
+		[]wire.Payload{wire.Delete{Protocol: wire.ProtocolESP, SPIs: []uint32{uint32(c.In)}}},
 		func(now time.Time, m wire.Message) {
 			if c.state == childDeleting {
-				s.audit(slog.LevelInfo, "child SA deleted", slog.String("child", c.conf.Name),
-					slog.String("spi_in", c.in.String()), slog.String("spi_out", c.out.String()))
+				s.audit(slog.LevelInfo, "child SA deleted", c.Named()...)
 				s.linger(now, c)
 			}
 		})

@@ -74,7 +74,7 @@ func (s *SA) bury(now time.Time, reason string) {
 	var spis []uint32
 	for _, c := range s.children {
 		if c.state < childDeleting {
-			spis = append(spis, uint32(c.in))
+			spis = append(spis, uint32(c.In))
 		}
 	}
 	s.dropChildren()
@@ -95,12 +95,12 @@ func (s *SA) ForgetAll(now time.Time) { s.free(now) }
 
 // Sends reports whether a child SA sends with this SPI.
 func (s *SA) Sends(spi uint32) bool {
-	return s.find(func(c *child) bool { return uint32(c.out) == spi && c.outSet }) != nil
+	return s.find(func(c *child) bool { return uint32(c.Out) == spi && c.Sends() }) != nil
 }
 
 // Carries reports whether a child SA of that name sends.
 func (s *SA) Carries(name string) bool {
-	return s.find(func(c *child) bool { return c.conf.Name == name && c.outSet }) != nil
+	return s.find(func(c *child) bool { return c.Conf.Name == name && c.Sends() }) != nil
 }
 
 // schedule is how a request is repeated. While a tunnel is being negotiated with

@@ -124,8 +124,8 @@ func (s *SA) Moved(remote netip.AddrPort) {
 	}
 	s.audit(slog.LevelInfo, "peer's ESP moved behind its NAT", slog.String("esp", remote.String()))
 	for _, c := range s.children {
-		if c.outSet {
-			s.env.Out.Put(session.UpdateSA{Pair: c.in, Local: s.local, Remote: remote, Encap: c.encap})
+		if c.Sends() {
+			s.env.Out.Put(session.UpdateSA{Pair: c.In, Local: s.local, Remote: remote, Encap: c.Encap})
 		}
 	}
 }
@@ -133,13 +133,7 @@ func (s *SA) Moved(remote netip.AddrPort) {
 // moveChildren gives every child SA the endpoints of the IKE SA.
 func (s *SA) moveChildren() {
 	for _, c := range s.children {
-		c.encap = s.encap()
-		if c.spare != nil {
-			c.spare.Local, c.spare.Remote, c.spare.Encap = s.local, s.remote, c.encap
-		}
-		if c.outSet {
-			s.env.Out.Put(session.UpdateSA{Pair: c.in, Local: s.local, Remote: s.remote, Encap: c.encap})
-		}
+		c.Move(s.env.Out, s.local, s.remote, s.encap())
 	}
 	s.mobility.carried = s.path()
 }
@@ -155,13 +149,13 @@ func (s *SA) quiet(now time.Time) {
 // keepAlive keeps the mapping of a NAT in front of us when the IKE SA was
 // silent (T3). Whether the child SAs were silent too only the data path knows.
 func (s *SA) keepAlive(now time.Time) {
-	if !passed(now, s.keepaliveAt) {
+	if !session.Passed(now, s.keepaliveAt) {
 		return
 	}
 	var pairs []sadb.SPI
 	for _, c := range s.children {
-		if c.outSet {
-			pairs = append(pairs, c.in)
+		if c.Sends() {
+			pairs = append(pairs, c.In)
 		}
 	}
 	s.env.Out.Put(session.Keepalive{Local: s.local, Remote: s.remote, Pairs: pairs, Quiet: s.conn.NATKeepalive})

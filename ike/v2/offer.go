@@ -61,8 +61,8 @@ func (o offer) ends(conf *session.Child) (local, remote []sadb.Selector, ok bool
 // its selectors come first (RFC 7296 §2.9), or to that of the child SA that is to
 // be replaced. Without either there is none.
 func (o offer) pair(local, remote []sadb.Selector, replaces *child) (oneLocal, oneRemote []sadb.Selector) {
-	if replaces != nil && within(replaces.localTS, local) && within(replaces.remoteTS, remote) {
-		return replaces.localTS, replaces.remoteTS
+	if replaces != nil && within(replaces.LocalTS, local) && within(replaces.RemoteTS, remote) {
+		return replaces.LocalTS, replaces.RemoteTS
 	}
 	l, r := oneAddress(o.local[:min(1, len(o.local))]), oneAddress(o.remote[:min(1, len(o.remote))])
 	if !l.IsValid() || !r.IsValid() {

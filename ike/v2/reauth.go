@@ -38,7 +38,7 @@ func (s *SA) plan(now time.Time, within time.Duration) {
 		s.internal(err)
 	}
 	at := max(min(soft.Time, within-reauthMargin), within/2)
-	s.reauthAt = earliest(s.reauthAt, now.Add(at))
+	s.reauthAt = session.Earliest(s.reauthAt, now.Add(at))
 }
 
 // heedAuthLifetime takes the responder's wish that we authenticate again within
@@ -60,14 +60,14 @@ func (s *SA) heedAuthLifetime(now time.Time, payloads []wire.Payload) {
 // tickAuth does what has become due about authentication.
 func (s *SA) tickAuth(now time.Time) {
 	s.tickFetch(now)
-	if passed(now, s.authEnds) && s.state == Established {
+	if session.Passed(now, s.authEnds) && s.state == Established {
 		reason := "peer was not authenticated again in time (configuration key: reauth)"
 		s.audit(slog.LevelWarn, "IKE SA expired", slog.String("reason", reason))
 		s.env.Host.Refused(now, s.conn.Name, reason)
 		s.closeNow(now)
 		return
 	}
-	if passed(now, s.reauthAt) && s.state == Established {
+	if session.Passed(now, s.reauthAt) && s.state == Established {
 		s.reauthAt = now.Add(reauthRetry)
 		s.env.Host.Reauthenticate(now, s)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"spindle/ike/session"
 	"spindle/ike/wire"
 )
 
@@ -15,7 +16,7 @@ func (s *SA) rekeyChild(now time.Time, c *child) {
 		return
 	}
 	c.state = childRekeying
-	s.begin(now, &attempt{conf: c.conf, replaces: c}, c.conf.ESP[0].Group)
+	s.begin(now, &attempt{conf: c.Conf, replaces: c}, c.Conf.ESP[0].Group)
 }
 
 // replace makes our rekey take effect: outbound switches now, the old child SA
@@ -23,20 +24,22 @@ func (s *SA) rekeyChild(now time.Time, c *child) {
 // both compare nonces: RFC 7296 §2.8.1, "the SA created with the lowest of the
 // four nonces SHOULD be closed by the endpoint that created it".
 func (s *SA) replace(now time.Time, old, c *child) {
-	old.state, old.softAt = childReplaced, time.Time{}
+	old.state, old.SoftAt = childReplaced, time.Time{}
 	rival := old.successor
 	if rival != nil && bytes.Compare(c.lowest, rival.lowest) < 0 {
-		c.redundant, c.spare = true, nil
-		s.audit(slog.LevelInfo, "rekey collision: the peer's child SA stays", slog.String("child", c.conf.Name))
+		c.redundant = true
+		c.Withhold()
+		s.audit(slog.LevelInfo, "rekey collision: the peer's child SA stays", slog.String("child", c.Conf.Name))
 		s.push(now, task{kind: taskDeleteChild, child: c})
 		return
 	}
 	if rival != nil {
-		rival.redundant, rival.spare, rival.switchAt, rival.softAt = true, nil, time.Time{}, time.Time{}
-		rival.hardAt = now.Add(redundancy)
-		s.audit(slog.LevelInfo, "rekey collision: our child SA stays", slog.String("child", c.conf.Name))
+		rival.redundant, rival.SoftAt = true, time.Time{}
+		rival.Withhold()
+		rival.HardAt = now.Add(redundancy)
+		s.audit(slog.LevelInfo, "rekey collision: our child SA stays", slog.String("child", c.Conf.Name))
 	}
-	s.switchOver(now, c)
+	s.switchOver(c)
 	s.push(now, task{kind: taskDeleteChild, child: old})
 }
 
@@ -48,9 +51,9 @@ func (s *SA) abort(now time.Time, a *attempt, retry time.Duration) {
 	switch {
 	case old == nil || old.state != childRekeying:
 	case old.successor != nil:
-		old.state, old.softAt = childReplaced, time.Time{}
+		old.state, old.SoftAt = childReplaced, time.Time{}
 	default:
-		old.state, old.softAt = childInstalled, sooner(now, retry, old.hardAt)
+		old.state, old.SoftAt = childInstalled, sooner(now, retry, old.HardAt)
 	}
 }
 
@@ -61,7 +64,7 @@ func (s *SA) rekeyed(m wire.Message) (*child, *wire.Notify) {
 	if !ok {
 		return nil, nil
 	}
-	spi, ok := parseSPI(n.SPI)
+	spi, ok := session.ParseSPI(n.SPI)
 	c := s.byOutbound(spi)
 	switch {
 	case ok && c == nil && s.asking != nil:
@@ -87,9 +90,9 @@ func (e *Env) backOff() time.Duration {
 
 // succeed lets the successor of a rekeyed child SA take over its traffic, now
 // that the peer's Delete of the old one proves that it is ready (RFC 7296 §2.8).
-func (s *SA) succeed(now time.Time, c *child) {
+func (s *SA) succeed(c *child) {
 	if c.successor != nil && !c.successor.redundant {
-		s.switchOver(now, c.successor)
+		s.switchOver(c.successor)
 	}
 }
 
@@ -103,8 +106,8 @@ func (s *SA) restore(successor *child) {
 	if old.state == childReplaced {
 		old.state = childInstalled
 	}
-	if old.state == childInstalled && !old.hardAt.IsZero() {
-		old.softAt = old.hardAt.Add(-old.hardAt.Sub(old.created) / 20)
+	if old.state == childInstalled && !old.HardAt.IsZero() {
+		old.SoftAt = old.HardAt.Add(-old.HardAt.Sub(old.Created) / 20)
 	}
 }
 

@@ -30,7 +30,7 @@ func (s *SA) rekeyProposals() []suite.Proposal {
 }
 
 func (s *SA) beginRekey(now time.Time, group wire.Group, tried []wire.Group) {
-	spi, err := s.env.newSPI()
+	spi, err := session.NewIKESPI(s.env.Rand)
 	if err != nil {
 		s.internal(err)
 		return
@@ -146,7 +146,7 @@ func (s *SA) grantRekey(now time.Time, chosen suite.Proposal, offered wire.Propo
 	if !ok {
 		return nil, nil, &wire.Notify{Type: wire.NotifyInvalidSyntax}
 	}
-	spi, err := s.env.newSPI()
+	spi, err := session.NewIKESPI(s.env.Rand)
 	if err != nil {
 		return nil, nil, s.busy(err)
 	}
@@ -209,7 +209,7 @@ func (s *SA) handOver(now time.Time, next *SA) {
 	next.inside, s.inside = s.inside, inside{}
 	next.tasks, s.tasks = slices.DeleteFunc(s.tasks, func(t task) bool { return t.kind == taskRekeyIKE }), nil
 	for _, c := range next.children {
-		s.env.Host.Own(c.in, next)
+		s.env.Host.Own(c.In, next)
 	}
 	next.retireAt, next.yields = s.retireAt, s.yields
 	next.reauthAt, next.authEnds = s.reauthAt, s.authEnds

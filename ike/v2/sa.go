@@ -1,8 +1,6 @@
 package v2
 
 import (
-	"encoding/binary"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -162,18 +160,18 @@ func (s *SA) Expects(spi wire.SPI) bool { return s.rekeying && s.heir == spi }
 
 // Deadline is when the IKE SA wants a Tick, zero for never.
 func (s *SA) Deadline() time.Time {
-	first := earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt, s.keepaliveAt, s.mobility.probeAt, s.reauthAt, s.authEnds)
+	first := session.Earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt, s.keepaliveAt, s.mobility.probeAt, s.reauthAt, s.authEnds)
 	if s.waiting != nil {
-		first = earliest(first, s.waiting.until)
+		first = session.Earliest(first, s.waiting.until)
 	}
 	if s.request != nil {
-		first = earliest(first, s.request.retransmission.Due())
+		first = session.Earliest(first, s.request.retransmission.Due())
 	}
 	if s.state == Established {
-		first = earliest(first, s.dpd.Due())
+		first = session.Earliest(first, s.dpd.Due())
 	}
 	for _, c := range s.children {
-		first = earliest(first, c.deadline())
+		first = session.Earliest(first, c.Due())
 	}
 	return first
 }
@@ -181,25 +179,25 @@ func (s *SA) Deadline() time.Time {
 // Tick does what has become due.
 func (s *SA) Tick(now time.Time) {
 	s.retransmit(now)
-	if passed(now, s.expireAt) {
+	if session.Passed(now, s.expireAt) {
 		s.expire(now)
 	}
-	if passed(now, s.hardAt) && s.state == Established {
+	if session.Passed(now, s.hardAt) && s.state == Established {
 		s.audit(slog.LevelWarn, "IKE SA expired")
 		s.closeNow(now)
 	}
-	if passed(now, s.retireAt) {
+	if session.Passed(now, s.retireAt) {
 		s.retire(now)
 	}
 	s.tickAuth(now)
-	if passed(now, s.softAt) {
+	if session.Passed(now, s.softAt) {
 		s.softAt = time.Time{}
 		s.push(now, task{kind: taskRekeyIKE})
 	}
-	if s.state == Established && passed(now, s.dpd.Due()) {
+	if s.state == Established && session.Passed(now, s.dpd.Due()) {
 		s.probe(now)
 	}
-	if passed(now, s.mobility.probeAt) {
+	if session.Passed(now, s.mobility.probeAt) {
 		s.mobility.probeAt = time.Time{}
 		s.push(now, task{kind: taskMapping})
 	}
@@ -301,23 +299,5 @@ func (s *SA) internal(err error) {
 	s.audit(slog.LevelError, "internal fault", slog.String("error", err.Error()))
 }
 
-// newSPI draws an IKE SPI: RFC 7296 §2.6, "each endpoint chooses one of the two
-// SPIs and MUST choose them so as to be unique identifiers of an IKE SA"; zero
-// is none. 64 random bits are unique.
-func (e *Env) newSPI() (wire.SPI, error) {
-	var b [8]byte
-	if _, err := io.ReadFull(e.Rand, b[:]); err != nil {
-		return 0, fmt.Errorf("draw IKE SPI: %w", err)
-	}
-	return wire.SPI(binary.BigEndian.Uint64(b[:]) | 1), nil
-}
-
-// newNonce draws a nonce: RFC 7296 §2.10, "at least 128 bits in size, and MUST
-// be at least half the key size of the negotiated PRF".
-func (e *Env) newNonce() ([]byte, error) {
-	nonce := make([]byte, 32)
-	if _, err := io.ReadFull(e.Rand, nonce); err != nil {
-		return nil, fmt.Errorf("draw nonce: %w", err)
-	}
-	return nonce, nil
-}
+// newNonce draws a nonce.
+func (e *Env) newNonce() ([]byte, error) { return session.NewNonce(e.Rand) }

@@ -2,7 +2,6 @@ package v2
 
 import (
 	"slices"
-	"strings"
 
 	"spindle/ike/wire"
 	"spindle/sadb"
@@ -92,16 +91,4 @@ func fromWire(list []wire.TrafficSelector) []sadb.Selector {
 		}
 	}
 	return selectors
-}
-
-// formatSelectors writes selectors for the operator.
-func formatSelectors(list []sadb.Selector) string {
-	if len(list) == 0 {
-		return "nothing"
-	}
-	words := make([]string, len(list))
-	for i, s := range list {
-		words[i] = s.String()
-	}
-	return strings.Join(words, " ")
 }

@@ -10,16 +10,16 @@ import (
 func (s *SA) Status(now time.Time) session.IKEStatus {
 	st := session.IKEStatus{
 		Version: 2, Exchange: "IKE_SA_INIT", State: s.state.String(), Initiator: s.initiator,
-		Local: s.local, Remote: s.remote, RemoteID: text(s.peerID),
+		Local: s.local, Remote: s.remote, RemoteID: s.peerID.Shown(),
 		SPIi: uint64(s.spiI), SPIr: uint64(s.spiR),
 		NATLocal: s.natLocal, NATRemote: s.natRemote,
-		Age: now.Sub(s.created), RekeyIn: until(now, s.softAt), DPD: s.dpd.Status(),
+		Age: now.Sub(s.created), RekeyIn: session.Until(now, s.softAt), DPD: s.dpd.Status(),
 	}
 	if s.protect != nil {
 		st.Suite = s.suite.String()
 	}
 	if s.conn != nil {
-		st.Conn, st.LocalID = s.conn.Name, text(s.conn.Local.ID)
+		st.Conn, st.LocalID = s.conn.Name, s.conn.Local.ID.Shown()
 	}
 	return st
 }
@@ -28,20 +28,14 @@ func (s *SA) Status(now time.Time) session.IKEStatus {
 func (s *SA) Children(now time.Time) []session.ChildStatus {
 	var list []session.ChildStatus
 	for _, c := range s.children {
-		list = append(list, session.ChildStatus{
-			Conn: c.conn.Name, Child: c.conf.Name, State: c.state.String(),
-			SPIIn: c.in, SPIOut: c.out, Suite: c.suite.String(), Encap: c.encap, Mode: c.mode,
-			Local: s.local, Remote: s.remote, LocalTS: c.localTS, RemoteTS: c.remoteTS,
-			KeyIn: c.keyIn, KeyOut: c.keyOut,
-			Age: now.Sub(c.created), RekeyIn: until(now, c.softAt), ExpiresIn: until(now, c.hardAt),
-		})
+		list = append(list, c.Status(now, c.state.String(), s.local, s.remote))
 	}
 	return list
 }
 
 // Up reports whether a child SA carries traffic.
 func (s *SA) Up() bool {
-	return s.find(func(c *child) bool { return c.outSet }) != nil
+	return s.find(func(c *child) bool { return c.Sends() }) != nil
 }
 
 // Negotiating reports whether a first or further child SA is under way.
@@ -66,18 +60,4 @@ func (s *SA) SamePeer(o *SA) bool {
 }
 
 // Peer is the identity that the peer has proved.
-func (s *SA) Peer() string { return text(s.peerID) }
-
-func text(id session.Identity) string {
-	if id.IsZero() {
-		return ""
-	}
-	return id.String()
-}
-
-func until(now, t time.Time) time.Duration {
-	if t.IsZero() {
-		return 0
-	}
-	return max(0, t.Sub(now))
-}
+func (s *SA) Peer() string { return s.peerID.Shown() }

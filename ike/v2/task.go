@@ -102,7 +102,7 @@ func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
 // stands reports whether there is a child SA of that name for the packet.
 func (s *SA) stands(conf *session.Child, flow sadb.Flow) bool {
 	return s.find(func(c *child) bool {
-		return c.conf.Name == conf.Name && c.state <= childReplaced && !c.redundant && c.carries(flow)
+		return c.Conf.Name == conf.Name && c.state <= childReplaced && !c.redundant && c.Carries(flow)
 	}) != nil
 }
 
@@ -123,7 +123,7 @@ func (s *SA) Rekey(now time.Time, name string) {
 		s.push(now, task{kind: taskRekeyIKE})
 	}
 	for _, c := range s.children {
-		if name != "" && c.conf.Name == name {
+		if name != "" && c.Conf.Name == name {
 			s.push(now, task{kind: taskRekeyChild, child: c})
 		}
 	}
@@ -134,7 +134,7 @@ func (s *SA) Rekey(now time.Time, name string) {
 func (s *SA) Terminate(now time.Time, name string) {
 	if name != "" {
 		for _, c := range s.children {
-			if c.conf.Name == name && c.state < childDeleting {
+			if c.Conf.Name == name && c.state < childDeleting {
 				s.push(now, task{kind: taskDeleteChild, child: c})
 			}
 		}
@@ -202,7 +202,7 @@ func (s *SA) retire(now time.Time) {
 	for _, c := range s.children {
 		s.push(now, task{kind: taskDeleteChild, child: c})
 	}
-	s.retireAt = now.Add(lingerTime + time.Second)
+	s.retireAt = now.Add(session.LingerTime + time.Second)
 }
 
 // Shutdown deletes everything at once and tells the peer without waiting.
