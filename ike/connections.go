@@ -179,10 +179,12 @@ func (e *Engine) begin(now time.Time, c *connection, local, remote netip.AddrPor
 	return m
 }
 
-// usable is the IKE SA over which child SAs are negotiated: the newest.
+// usable is the IKE SA over which child SAs are negotiated: the newest. An attempt
+// to go back to the preferred peer is none before it stands: when the backup dies
+// meanwhile, the next peer must not wait for it.
 func (c *connection) usable() *machine {
 	for _, m := range slices.Backward(c.sas) {
-		if m.Usable() {
+		if m.Usable() && (m != c.returning || m.Established()) {
 			return m
 		}
 	}

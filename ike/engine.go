@@ -350,7 +350,7 @@ func (h host) Adopt(now time.Time, sa *v2.SA) {
 }
 
 func (h host) Alone(sa *v2.SA) bool {
-	return !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
+	return !h.elsewhere(sa) && !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
 		other, ok := m.association.(*v2.SA)
 		return ok && other != sa && other.State() <= v2.Established
 	})

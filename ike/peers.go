@@ -68,9 +68,13 @@ func (h host) Failed(now time.Time, conn, child, reason string) {
 		return
 	}
 	c.lastError, c.lastErrorAt = reason, now
+	aside := c.settle()
 	if child == "" && c.standing() != nil {
-		h.stay(now, c)
+		h.planReturn(now, c)
 		return
+	}
+	if aside && c.usable() != nil {
+		return // the next peer is being negotiated with
 	}
 	if child == "" && c.peers.Failed() {
 		next, _ := c.peers.Current()
@@ -173,6 +177,14 @@ func (e *Engine) stands(now time.Time, m *machine) {
 	e.tellLost(now, m)
 }
 
+// elsewhere reports whether an IKE SA of the same connection stands with another
+// of its peers: on the way back to the preferred one INITIAL_CONTACT would have the
+// peer drop what still carries the traffic, if they are one host.
+func (e *Engine) elsewhere(sa association) bool {
+	c := e.byName[sa.Conn().Name]
+	return c != nil && slices.ContainsFunc(c.sas, func(m *machine) bool { return m.association != sa && m.Established() })
+}
+
 // planReturn sets when to go back to the preferred peer (P2).
 func (e *Engine) planReturn(now time.Time, c *connection) {
 	at := time.Time{}
@@ -194,17 +206,17 @@ func (e *Engine) goBack(now time.Time, c *connection) {
 	c.returning = e.begin(now, c, local, netip.AddrPortFrom(first, ikePort), &c.conf.Children[0], sadb.Flow{})
 }
 
-// stay notes that an IKE SA ended beside another that stands: the attempt to go
-// back was in vain, or a duplicate went.
-func (e *Engine) stay(now time.Time, c *connection) {
+// settle notes that an attempt to go back, or to authenticate again, was in vain,
+// and reports whether there was one.
+func (c *connection) settle() (aside bool) {
 	if c.returning != nil && c.returning.Gone() {
-		c.returning = nil
+		c.returning, aside = nil, true
 		c.failBack.Failed()
 	}
 	if c.renewing != nil && c.renewing.Gone() {
-		c.renewing, c.renewed = nil, nil
+		c.renewing, c.renewed, aside = nil, nil, true
 	}
-	e.planReturn(now, c)
+	return aside
 }
 
 // returned moves every child SA over to the preferred peer, and takes leave of

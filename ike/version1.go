@@ -162,7 +162,7 @@ func (h hostV1) Peers(sa *v1.SA) []*v1.SA {
 }
 
 func (h hostV1) Alone(sa *v1.SA) bool {
-	return !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
+	return !h.elsewhere(sa) && !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
 		other, ok := m.association.(*v1.SA)
 		return ok && other != sa && (other.State() == v1.Established || other.State() == v1.Detached)
 	})

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net"
@@ -29,12 +30,19 @@ func (w withFolder) Run() int {
 		defer os.RemoveAll(dir)
 		err = errors.Join(os.Chmod(dir, 0o755), os.Setenv("SPINDLE_E2E", dir)) // the control process is nobody
 	}
+	// Tests that are parallel here wait for seconds to pass, not for a CPU.
+	if f := flag.Lookup("test.parallel"); err == nil && f.Value.String() == f.DefValue {
+		err = f.Value.Set(labsAtOnce)
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return w.M.Run()
 }
+
+// labsAtOnce bounds the labs that stand at one time.
+const labsAtOnce = "10"
 
 // TestScripts runs testdata/script: what a user types, and every byte and exit
 // code that comes back. usage is the exit code, which testscript cannot tell from 1.

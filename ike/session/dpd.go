@@ -112,6 +112,16 @@ func (d DPD) Schedule() Schedule {
 	return Schedule{First: d.Retry, Limit: d.Retry, Tries: d.Tries}
 }
 
+// OpeningSchedule repeats a request while a tunnel is being negotiated. With one of
+// several peers, the next one is to have its chance as soon as a dead peer would be
+// noticed (P1).
+func (c *Connection) OpeningSchedule() Schedule {
+	if len(c.Remote.Addresses) < 2 || c.DPD.Tries == 0 {
+		return DefaultSchedule()
+	}
+	return c.DPD.Schedule()
+}
+
 // Watch is how long the data path is to wait for authentic packets of a peer that
 // is sent to, before it says so; 0 when nobody wants to know (D3).
 func (d DPD) Watch() time.Duration {

@@ -114,7 +114,7 @@ func (s *SA) await(now time.Time, x *exchange) {
 	check := has(wire.PayloadV1SA, wire.PayloadV1KE, wire.PayloadV1Nonce, wire.PayloadV1ID)
 	x.seen = [32]byte{}
 	x.next = step{check, func(now time.Time, d session.Datagram, m wire.V1Message) { s.aggressiveAnswered(now, x, d, m) }}
-	x.retransmission.Start(now, session.DefaultSchedule())
+	x.retransmission.Start(now, s.schedule())
 }
 
 // weigh checks message 2 and makes the keys. A peer that answers with something

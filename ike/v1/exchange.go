@@ -258,7 +258,7 @@ func (s *SA) say(now time.Time, x *exchange, payloads []wire.Payload, answer ste
 	x.sent = s.split(data)
 	x.next = answer
 	if answer.take != nil {
-		x.retransmission.Start(now, session.DefaultSchedule())
+		x.retransmission.Start(now, s.schedule())
 	}
 	s.transmit(x)
 	return true
@@ -289,6 +289,14 @@ func (s *SA) transmit(x *exchange) {
 
 func (s *SA) resend(x *exchange) { s.transmit(x) }
 
+// schedule is how a message is repeated that the peer has to answer.
+func (s *SA) schedule() session.Schedule {
+	if s.state == Established || s.conn == nil {
+		return session.DefaultSchedule()
+	}
+	return s.conn.OpeningSchedule()
+}
+
 // retransmit sends again what was not answered, gives up what never will be,
 // and forgets what is over.
 func (s *SA) retransmit(now time.Time) {
@@ -298,10 +306,11 @@ func (s *SA) retransmit(now time.Time) {
 		case again:
 			s.resend(x)
 		case dead:
+			tries := x.retransmission.Sent()
 			x.retransmission.Stop()
 			s.forget(x)
 			if x.fail != nil {
-				x.fail(now, fmt.Sprintf("peer does not answer %v after %d tries", x.kind, session.DefaultSchedule().Tries))
+				x.fail(now, fmt.Sprintf("peer does not answer %v after %d tries", x.kind, tries))
 			}
 		case session.Passed(now, x.until) && x.retransmission.Due().IsZero():
 			s.forget(x)

@@ -103,12 +103,10 @@ func (s *SA) Carries(name string) bool {
 	return s.find(func(c *child) bool { return c.Conf.Name == name && c.Sends() }) != nil
 }
 
-// schedule is how a request is repeated. While a tunnel is being negotiated with
-// one of several peers, the next one is to have its chance as soon as a dead peer
-// would be noticed (P1).
+// schedule is how a request is repeated.
 func (s *SA) schedule() session.Schedule {
-	if s.state == Established || s.conn == nil || len(s.conn.Remote.Addresses) < 2 || s.conn.DPD.Tries == 0 {
+	if s.state == Established || s.conn == nil {
 		return session.DefaultSchedule()
 	}
-	return s.conn.DPD.Schedule()
+	return s.conn.OpeningSchedule()
 }

@@ -17,6 +17,7 @@ type PingResult struct {
 	Sent       int
 	Received   int
 	Duplicates int
+	First      int             // sequence number of the first answered one; Sent if there is none
 	RTTs       []time.Duration // of the answered ones, by sequence number
 	SendError  error           // the last refusal of the local stack, e.g. no route
 }
@@ -65,8 +66,10 @@ func Ping(ctx context.Context, from *NS, src, dst netip.Addr, count int, interva
 			return p.result, err
 		}
 	}
+	p.result.First = p.result.Sent
 	for seq, rtt := range p.rtts {
 		if p.answered(seq) {
+			p.result.First = min(p.result.First, seq)
 			p.result.RTTs = append(p.result.RTTs, rtt)
 		}
 	}

@@ -5,6 +5,7 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -155,9 +156,12 @@ func (g *Gateway) KillProcess(role string) error {
 	return syscall.Kill(pid, syscall.SIGKILL)
 }
 
-// Kill ends all of the gateway's processes at once, without a word to anybody.
+// Kill ends all of the gateway's processes at once, without a word to anybody. The
+// supervisor goes last, and does nothing before: a control process that sees it
+// gone may still take leave of its peers.
 func (g *Gateway) Kill() error {
-	err := g.process.Signal(syscall.SIGKILL) // its children die with it
+	err := errors.Join(g.process.Signal(syscall.SIGSTOP), g.KillProcess("control"), g.KillProcess("datapath"),
+		g.process.Signal(syscall.SIGKILL))
 	<-g.process.Done()
 	return err
 }
