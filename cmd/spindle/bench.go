@@ -46,7 +46,8 @@ routes, building the frame to send) between two ports made of memory, and report
 what a packet costs: the median, least and most of 11 runs. Sizes are those of the
 Ethernet frame before encapsulation. Each run opens or compares packets that came
 out, and fails unless the worker's counters account for every packet.
-SPINDLE_CRYPTO=std|vaes|auto in the environment chooses whose AES-GCM runs.`,
+SPINDLE_CRYPTO=std|vaes|vaes-avx512|vaes-avx2|auto in the environment chooses whose
+AES-GCM runs.`,
 		Example: `  spindle bench pipeline
   spindle bench pipeline --direction out --size 64 --sas 1 --suite aes256gcm16 --seconds 3 -o json`,
 		Args: noArguments,

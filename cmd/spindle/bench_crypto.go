@@ -18,7 +18,8 @@ func benchCryptoCommand() *cobra.Command {
 beside the same bytes through the standard library's cipher alone. The difference
 is what ESP itself costs: headers, trailer, counters, and a copy of the payload
 where the cipher works in place; less what a faster implementation than the
-standard library's wins. SPINDLE_CRYPTO=std|vaes|auto chooses that of AES-GCM.`,
+standard library's wins. SPINDLE_CRYPTO=std|vaes|auto chooses that of AES-GCM,
+vaes-avx512 or vaes-avx2 a kernel by name.`,
 		Example: `  spindle bench crypto --suite aes128gcm16
   spindle bench crypto --size 64,1400 -o json`,
 		Args: noArguments,

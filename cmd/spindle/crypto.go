@@ -11,8 +11,8 @@ import (
 	"spindle/datapath/esp"
 )
 
-// cryptoVariable chooses whose AES-GCM runs: std, vaes or auto. The supervisor
-// passes it on to the data path.
+// cryptoVariable chooses whose AES-GCM runs: std, vaes or auto, or a kernel by its
+// name. The supervisor passes it on to the data path.
 const cryptoVariable = "SPINDLE_CRYPTO"
 
 func chooseCrypto() (*esp.Crypto, error) {
@@ -23,11 +23,11 @@ func chooseCrypto() (*esp.Crypto, error) {
 	return c, nil
 }
 
-// sayFaulty is loud about a processor, or a build, that computes wrongly: the
-// standard library takes over, but what else is wrong there nobody knows.
+// sayFaulty is loud about a processor, or a build, that computes wrongly: another
+// implementation takes over, but what else is wrong there nobody knows.
 func sayFaulty(log *slog.Logger, c *esp.Crypto) {
 	if err := c.Faulty(); err != nil {
-		log.Error("the AES-GCM kernel did not pass its self-test: the standard library is used, which is slower", "error", err)
+		log.Error("an AES-GCM kernel did not pass its self-test and is left aside: what takes its place is slower", "aes_gcm", c, "error", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package esp
 
 import (
+	"errors"
 	"fmt"
 
 	"spindle/datapath/esp/gcm"
@@ -12,34 +13,44 @@ import (
 // one, and may use it from several goroutines; nil is the standard library.
 type Crypto struct {
 	keys *gcm.Pool // nil: the standard library
-	why  error
+	why  error     // a faster kernel was left aside
 }
 
-// The implementations by name, as Crypto.String and the operator spell them.
-const (
-	StandardLibrary = "standard library"
-	VAES            = "vaes-avx512"
-)
+// StandardLibrary is what Crypto.String calls it; a kernel has the name of its
+// gcm.Variant.
+const StandardLibrary = "standard library"
 
-// NewCrypto makes a choice: "std" is the standard library, "vaes" package gcm,
-// "auto" or "" package gcm where it works. With "vaes" it is an error when it
-// does not.
+// NewCrypto makes a choice: "std" is the standard library, "vaes" the best kernel of
+// package gcm that works, "auto" or "" that or else the standard library, and the
+// name of a kernel that kernel. It is an error when what was named does not work.
 func NewCrypto(choice string) (*Crypto, error) {
+	for _, v := range gcm.Variants() {
+		if choice == v.String() {
+			return newKernelCrypto(v, v.Check(), nil)
+		}
+	}
 	switch choice {
 	case "std":
 		return &Crypto{}, nil
 	case "", "auto", "vaes":
 	default:
-		return nil, fmt.Errorf("AES-GCM implementation %q: want std, vaes or auto", choice)
+		return nil, fmt.Errorf("AES-GCM implementation %q: want std, vaes, vaes-avx512, vaes-avx2 or auto", choice)
 	}
-	err := gcm.Check()
+	best, fault := gcm.Best()
 	switch {
-	case err == nil:
-		return &Crypto{keys: &gcm.Pool{}}, nil
+	case best != 0:
+		return newKernelCrypto(best, nil, fault)
 	case choice == "vaes":
+		return nil, errors.Join(gcm.AVX2.Supported(), fault)
+	}
+	return &Crypto{why: fault}, nil
+}
+
+func newKernelCrypto(v gcm.Variant, err, fault error) (*Crypto, error) {
+	if err != nil {
 		return nil, err
 	}
-	return &Crypto{why: err}, nil
+	return &Crypto{keys: &gcm.Pool{Variant: v}, why: fault}, nil
 }
 
 // String names the implementation of AES-GCM.
@@ -47,14 +58,14 @@ func (c *Crypto) String() string {
 	if c == nil || c.keys == nil {
 		return StandardLibrary
 	}
-	return VAES
+	return c.keys.Variant.String()
 }
 
 // Faulty says why a kernel that this processor should be able to run was left
 // aside: it gave wrong answers, or no memory could be locked for its keys. It is
 // nil when there is nothing to worry about.
 func (c *Crypto) Faulty() error {
-	if c == nil || c.why == nil || gcm.Supported() != nil {
+	if c == nil {
 		return nil
 	}
 	return c.why

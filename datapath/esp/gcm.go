@@ -14,7 +14,7 @@ import (
 func newGCM(s *Suite, sa *sadb.SA, c *Crypto) (protector, error) {
 	key := sa.Key[:s.encryption]
 	switch {
-	case s.ICVLen == gcm.TagSize && c.String() == VAES:
+	case s.ICVLen == gcm.TagSize && c != nil && c.keys != nil:
 		return newKernel(s, sa, c.keys)
 	case s.ICVLen < leastTag:
 		return newShort(key, s, sa)

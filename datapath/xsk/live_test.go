@@ -93,7 +93,9 @@ func socketMappings(t *testing.T) int {
 	return strings.Count(string(maps), "socket:[")
 }
 
-func TestLiveBusyQueueIsRefusedAndLeaksNothing(t *testing.T) { onEither(t, liveBusyQueueIsRefusedAndLeaksNothing) }
+func TestLiveBusyQueueIsRefusedAndLeaksNothing(t *testing.T) {
+	onEither(t, liveBusyQueueIsRefusedAndLeaksNothing)
+}
 
 func liveBusyQueueIsRefusedAndLeaksNothing(t *testing.T, on xsk.Opener) {
 	w := newWire(t, on, 1500)

@@ -1,6 +1,7 @@
 package gcm
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 )
@@ -19,21 +20,30 @@ const (
 // Context is one key with its salt, ready for packets. Seal and Open only read
 // it, so any number of goroutines may share one; Close must come after them.
 type Context struct {
-	pool *Pool
-	page *material
+	pool    *Pool
+	page    *material
+	variant Variant
 }
 
-// New expands a key of 16, 24 or 32 bytes. It keeps neither key nor salt.
+// New expands a key of 16, 24 or 32 bytes, for the pool's variant. It keeps neither
+// key nor salt.
 func (p *Pool) New(key, salt []byte) (*Context, error) {
-	if !Available() {
-		return nil, ErrUnavailable
+	v := p.Variant
+	if v == 0 {
+		var err error
+		if v, err = Best(); v == 0 {
+			return nil, errors.Join(ErrUnavailable, err)
+		}
 	}
-	return p.context(key, salt)
+	if err := v.Check(); err != nil {
+		return nil, err
+	}
+	return p.context(v, key, salt)
 }
 
 // context is New without the question whether the kernel works, which the
 // self-test asks.
-func (p *Pool) context(key, salt []byte) (*Context, error) {
+func (p *Pool) context(v Variant, key, salt []byte) (*Context, error) {
 	switch len(key) {
 	case 16, 24, 32:
 	default:
@@ -47,7 +57,7 @@ func (p *Pool) context(key, salt []byte) (*Context, error) {
 		return nil, fmt.Errorf("expand AES key: %w", err)
 	}
 	m.expand(key, salt)
-	return &Context{pool: p, page: m}, nil
+	return &Context{pool: p, page: m, variant: v}, nil
 }
 
 // Seal writes src encrypted, and behind it the tag, to dst. iv is the number
@@ -70,7 +80,7 @@ func (c *Context) SealTail(dst, src []byte, tail uint64, tailLen int, iv uint64,
 		clear(dst)
 		return false
 	}
-	if splits(len(src), n) {
+	if c.splits(len(src), n) {
 		copy(dst, src)
 		for i := range tailLen {
 			dst[len(src)+i] = byte(tail >> (8 * i))
@@ -78,10 +88,12 @@ func (c *Context) SealTail(dst, src []byte, tail uint64, tailLen int, iv uint64,
 		src, tailLen = dst[:n], 0
 	}
 	ctx, to, from, bound := c.page.pointer(), unsafe.SliceData(dst), unsafe.SliceData(src), unsafe.SliceData(aad)
-	switch c.page.rounds {
-	case 10:
+	switch {
+	case c.variant == AVX2:
+		sealAVX2(ctx, to, from, len(src), iv, bound, len(aad), tail, tailLen)
+	case c.page.rounds == 10:
 		sealAES128(ctx, to, from, len(src), iv, bound, len(aad), tail, tailLen)
-	case 12:
+	case c.page.rounds == 12:
 		sealAES192(ctx, to, from, len(src), iv, bound, len(aad), tail, tailLen)
 	default:
 		sealAES256(ctx, to, from, len(src), iv, bound, len(aad), tail, tailLen)
@@ -90,9 +102,14 @@ func (c *Context) SealTail(dst, src []byte, tail uint64, tailLen int, iv uint64,
 }
 
 // splits is whether a tail from byte from on to byte to begins in one register
-// of the kernel and ends in the next. The kernel fills registers of 64 bytes,
-// and starts with 32 that are not text.
-func splits(from, to int) bool { return (from+32)>>6 < (to+31)>>6 }
+// of the kernel and ends in the next. On AVX2 the kernel fills registers of 32 bytes;
+// on AVX-512 of 64, and it starts with 32 that are not text.
+func (c *Context) splits(from, to int) bool {
+	if c.variant == AVX2 {
+		return from>>5 < (to-1)>>5
+	}
+	return (from+32)>>6 < (to+31)>>6
+}
 
 // Open verifies src, which ends with the tag, and writes it decrypted to dst.
 // When it is false, because the tag is wrong or for a reason Seal names, the
@@ -105,10 +122,12 @@ func (c *Context) Open(dst, src []byte, iv uint64, aad []byte) bool {
 	}
 	ok := false
 	ctx, to, from, bound := c.page.pointer(), unsafe.SliceData(dst), unsafe.SliceData(src), unsafe.SliceData(aad)
-	switch c.page.rounds {
-	case 10:
+	switch {
+	case c.variant == AVX2:
+		ok = openAVX2(ctx, to, from, n, iv, bound, len(aad))
+	case c.page.rounds == 10:
 		ok = openAES128(ctx, to, from, n, iv, bound, len(aad))
-	case 12:
+	case c.page.rounds == 12:
 		ok = openAES192(ctx, to, from, n, iv, bound, len(aad))
 	default:
 		ok = openAES256(ctx, to, from, n, iv, bound, len(aad))

@@ -15,15 +15,17 @@ func TestAssemblyIsWhatTheGeneratorWrites(t *testing.T) {
 	if out, err := exec.Command("go", "mod", "-C", generator, "download").CombinedOutput(); err != nil {
 		t.Skipf("the generator's modules are not to be had: %v\n%s", err, out)
 	}
-	dir := t.TempDir()
-	asm, stubs := filepath.Join(dir, "kernel_amd64.s"), filepath.Join(dir, "kernel_amd64.go")
-	run := exec.Command("go", "run", "-C", generator, "./gcm", "-pkg", "gcm", "-out", asm, "-stubs", stubs)
-	if out, err := run.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	for _, path := range []string{asm, stubs} {
-		if !bytes.Equal(body(t, path), body(t, filepath.Base(path))) {
-			t.Errorf("%s is not what tools/gen writes: run go generate ./datapath/esp/gcm", filepath.Base(path))
+	for _, kernel := range []struct{ command, file string }{{"./gcm", "avx512_amd64"}, {"./gcmavx2", "avx2_amd64"}} {
+		dir := t.TempDir()
+		asm, stubs := filepath.Join(dir, kernel.file+".s"), filepath.Join(dir, kernel.file+".go")
+		run := exec.Command("go", "run", "-C", generator, kernel.command, "-pkg", "gcm", "-out", asm, "-stubs", stubs)
+		if out, err := run.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for _, path := range []string{asm, stubs} {
+			if !bytes.Equal(body(t, path), body(t, filepath.Base(path))) {
+				t.Errorf("%s is not what tools/gen writes: run go generate ./datapath/esp/gcm", filepath.Base(path))
+			}
 		}
 	}
 }

@@ -1,6 +1,13 @@
 package gcm
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"github.com/klauspost/cpuid/v2"
+)
+
+// SupportedBy is Supported for a processor with those features.
+func SupportedBy(v Variant, has func(cpuid.FeatureID) bool) error { return v.supported(has) }
 
 // Digests are the known answers, by key size.
 func Digests() map[int]string {

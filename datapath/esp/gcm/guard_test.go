@@ -40,14 +40,16 @@ func (f fence) high(n int) []byte { return f[len(f)-n:] }
 
 // TestNothingOutsideTheBuffersIsTouched puts each buffer against each guard page.
 // A kernel that reads or writes one byte too many ends the test with a fault.
-func TestNothingOutsideTheBuffersIsTouched(t *testing.T) {
+func TestNothingOutsideTheBuffersIsTouched(t *testing.T) { each(t, nothingOutsideTheBuffersIsTouched) }
+
+func nothingOutsideTheBuffersIsTouched(t *testing.T, v gcm.Variant) {
 	dst, src, aad := newFence(t), newFence(t), newFence(t)
 	lengths := []int{1023, 1024, 1400, 1404, 4000}
 	for n := range 620 {
 		lengths = append(lengths, n)
 	}
 	for _, keyLen := range keySizes {
-		s := newSubject(t, keyLen)
+		s := newSubject(t, v, keyLen)
 		for _, n := range lengths {
 			for _, a := range []int{0, 8, 12, 16} {
 				s.fenced(t, dst.low(n+gcm.TagSize), src.low(n), aad.low(a))
@@ -84,11 +86,13 @@ func (s subject) fenced(t *testing.T, dst, text, aad []byte) {
 
 // TestNeighboursKeepTheirBytes looks at what lies around the result inside one
 // buffer, where no guard page can.
-func TestNeighboursKeepTheirBytes(t *testing.T) {
+func TestNeighboursKeepTheirBytes(t *testing.T) { each(t, neighboursKeepTheirBytes) }
+
+func neighboursKeepTheirBytes(t *testing.T, v gcm.Variant) {
 	const around = 128
 	buffer, src := make([]byte, 2*around+1500+gcm.TagSize), make([]byte, 1500)
 	for _, keyLen := range keySizes {
-		s := newSubject(t, keyLen)
+		s := newSubject(t, v, keyLen)
 		for n := range 1400 {
 			for i := range buffer {
 				buffer[i] = 0xa5

@@ -36,14 +36,23 @@ func counting(n int, from byte) []byte {
 	return b
 }
 
-// need skips a test where the processor cannot run the kernel. One that could and
-// fails its self-test is an error.
-func need(t testing.TB) {
+// each runs a test with every variant that this processor has. One that it should
+// be able to run and that fails its self-test is an error.
+func each(t *testing.T, test func(t *testing.T, v gcm.Variant)) {
+	for _, v := range gcm.Variants() {
+		t.Run(v.String(), func(t *testing.T) {
+			need(t, v)
+			test(t, v)
+		})
+	}
+}
+
+func need(t testing.TB, v gcm.Variant) {
 	t.Helper()
-	if err := gcm.Supported(); err != nil {
+	if err := v.Supported(); err != nil {
 		t.Skip(err)
 	}
-	err := gcm.Check()
+	err := v.Check()
 	if errors.Is(err, gcm.ErrUnavailable) {
 		t.Fatal(err)
 	}
@@ -53,10 +62,9 @@ func need(t testing.TB) {
 }
 
 // context is a key in a pool of its own, both gone when the test ends.
-func context(t testing.TB, key, salt []byte) *gcm.Context {
+func context(t testing.TB, v gcm.Variant, key, salt []byte) *gcm.Context {
 	t.Helper()
-	need(t)
-	var p gcm.Pool
+	p := gcm.Pool{Variant: v}
 	c, err := p.New(key, salt)
 	if err != nil {
 		t.Fatal(err)

@@ -19,9 +19,9 @@ type subject struct {
 	salt []byte
 }
 
-func newSubject(t testing.TB, keyLen int) subject {
+func newSubject(t testing.TB, v gcm.Variant, keyLen int) subject {
 	key, salt := counting(keyLen, 7), []byte{0xde, 0xad, 0xbe, 0xef}
-	return subject{context(t, key, salt), standard(t, key), salt}
+	return subject{context(t, v, key, salt), standard(t, key), salt}
 }
 
 // check seals and opens text out of place and in place and compares with the
@@ -60,11 +60,15 @@ func scramble(b []byte, seed uint64) {
 }
 
 func TestEveryLengthAgainstTheStandardLibrary(t *testing.T) {
+	each(t, everyLengthAgainstTheStandardLibrary)
+}
+
+func everyLengthAgainstTheStandardLibrary(t *testing.T, v gcm.Variant) {
 	const most = 4096
 	room, text := make([]byte, 3*(most+gcm.TagSize)), make([]byte, most)
 	scramble(text, 1)
 	for _, keyLen := range keySizes {
-		s := newSubject(t, keyLen)
+		s := newSubject(t, v, keyLen)
 		for n := 0; n <= most; n++ {
 			for _, a := range []int{8, 12} {
 				s.check(t, room, text[:n], uint64(n)*0x9e3779b97f4a7c15, text[most-a:])
@@ -74,12 +78,14 @@ func TestEveryLengthAgainstTheStandardLibrary(t *testing.T) {
 }
 
 // TestEveryTail splits a text where ESP adds its trailer.
-func TestEveryTail(t *testing.T) {
+func TestEveryTail(t *testing.T) { each(t, everyTail) }
+
+func everyTail(t *testing.T, v gcm.Variant) {
 	text, aad := make([]byte, 1024), counting(8, 1)
 	got, place := make([]byte, 2048), make([]byte, 2048)
 	scramble(text, 6)
 	for _, keyLen := range keySizes {
-		s := newSubject(t, keyLen)
+		s := newSubject(t, v, keyLen)
 		for n := range 700 {
 			want := s.aead.Seal(nil, nonceOf(s.salt, 7), text[:n], aad)
 			for tail := range min(n, gcm.MaxTail) + 1 {
@@ -106,11 +112,13 @@ func valueOf(b []byte) uint64 {
 }
 
 // TestEveryAAD goes past what ESP needs, to what the load of one block can do.
-func TestEveryAAD(t *testing.T) {
+func TestEveryAAD(t *testing.T) { each(t, everyAAD) }
+
+func everyAAD(t *testing.T, v gcm.Variant) {
 	room, text := make([]byte, 3*1024), make([]byte, 1024)
 	scramble(text, 2)
 	for _, keyLen := range keySizes {
-		s := newSubject(t, keyLen)
+		s := newSubject(t, v, keyLen)
 		for n := range 600 {
 			for a := range gcm.MaxAAD + 1 {
 				s.check(t, room, text[:n], uint64(a), text[1024-a:])
@@ -120,22 +128,26 @@ func TestEveryAAD(t *testing.T) {
 }
 
 // TestLongTexts carries the counter through three of its bytes.
-func TestLongTexts(t *testing.T) {
+func TestLongTexts(t *testing.T) { each(t, longTexts) }
+
+func longTexts(t *testing.T, v gcm.Variant) {
 	const most = 16<<20 + 99
 	room, text := make([]byte, 3*(most+gcm.TagSize)), make([]byte, most)
 	scramble(text, 3)
 	for _, keyLen := range keySizes {
-		s := newSubject(t, keyLen)
+		s := newSubject(t, v, keyLen)
 		for _, n := range []int{65535, 65536, 1 << 20, 1<<20 - 32, 1<<20 + 17} {
 			s.check(t, room, text[:n], 1, text[:8])
 		}
 	}
-	newSubject(t, 16).check(t, room, text, 1, text[:12])
+	newSubject(t, v, 16).check(t, room, text, 1, text[:12])
 }
 
 // TestUnalignedBuffers moves text, result and AAD against each other.
-func TestUnalignedBuffers(t *testing.T) {
-	s := newSubject(t, 16)
+func TestUnalignedBuffers(t *testing.T) { each(t, unalignedBuffers) }
+
+func unalignedBuffers(t *testing.T, v gcm.Variant) {
+	s := newSubject(t, v, 16)
 	room, from, aad := make([]byte, 1024), make([]byte, 1024), make([]byte, 128)
 	scramble(from, 4)
 	scramble(aad, 5)
@@ -161,15 +173,18 @@ func FuzzAgainstTheStandardLibrary(f *testing.F) {
 		}
 		key = key[:keySizes[int(mix)%3]]
 		salt, aad := counting(4, mix), counting(int(mix)/3%17, mix)
-		s := subject{context(t, key, salt), standard(t, key), salt}
-		s.check(t, make([]byte, 3*(len(text)+gcm.TagSize)), text, iv, aad)
+		for _, v := range working() {
+			s := subject{context(t, v, key, salt), standard(t, key), salt}
+			s.check(t, make([]byte, 3*(len(text)+gcm.TagSize)), text, iv, aad)
+		}
 	})
 }
 
 // TestKeys goes through keys whose hash keys differ in their first and last bits.
-func TestKeys(t *testing.T) {
-	var p gcm.Pool
-	need(t)
+func TestKeys(t *testing.T) { each(t, keys) }
+
+func keys(t *testing.T, v gcm.Variant) {
+	p := gcm.Pool{Variant: v}
 	text := counting(333, 0)
 	for i := range 600 {
 		key := make([]byte, keySizes[i%3])

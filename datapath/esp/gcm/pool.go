@@ -16,6 +16,8 @@ const chunkSize = 256 << 10
 // Pool is memory for the keys of many contexts. The zero value is ready. Its
 // methods may be called by several goroutines.
 type Pool struct {
+	Variant Variant // of the contexts; 0: the best that works
+
 	mu     sync.Mutex
 	chunks [][]byte
 	free   []*material

@@ -13,9 +13,10 @@ import (
 	"spindle/datapath/esp/gcm"
 )
 
-func TestCloseOverwritesTheKey(t *testing.T) {
-	need(t)
-	var p gcm.Pool
+func TestCloseOverwritesTheKey(t *testing.T) { each(t, closeOverwritesTheKey) }
+
+func closeOverwritesTheKey(t *testing.T, v gcm.Variant) {
+	p := gcm.Pool{Variant: v}
 	keep, err := p.New(counting(16, 9), counting(4, 9))
 	if err != nil {
 		t.Fatal(err)
@@ -47,10 +48,11 @@ func TestCloseOverwritesTheKey(t *testing.T) {
 
 // TestManyContextsShareMappings counts the mappings and looks at their flags:
 // lo is locked, dd is left out of dumps (proc(5)).
-func TestManyContextsShareMappings(t *testing.T) {
-	need(t)
+func TestManyContextsShareMappings(t *testing.T) { each(t, manyContextsShareMappings) }
+
+func manyContextsShareMappings(t *testing.T, v gcm.Variant) {
 	const count = 5000
-	var p gcm.Pool
+	p := gcm.Pool{Variant: v}
 	at, open := map[uintptr]bool{}, make([]*gcm.Context, 0, count)
 	for range count {
 		c, err := p.New(counting(16, 1), counting(4, 1))
@@ -111,9 +113,10 @@ func mappingsOf(t *testing.T, at map[uintptr]bool, found *int) []string {
 
 // TestContextsComeAndGoTogether is for the race detector: keys are made and
 // dropped beside packets that use other keys.
-func TestContextsComeAndGoTogether(t *testing.T) {
-	need(t)
-	var p gcm.Pool
+func TestContextsComeAndGoTogether(t *testing.T) { each(t, contextsComeAndGoTogether) }
+
+func contextsComeAndGoTogether(t *testing.T, v gcm.Variant) {
+	p := gcm.Pool{Variant: v}
 	var all sync.WaitGroup
 	for worker := range 4 {
 		all.Go(func() {
@@ -139,8 +142,10 @@ func TestContextsComeAndGoTogether(t *testing.T) {
 	}
 }
 
-func TestPacketsAllocateNothing(t *testing.T) {
-	c := context(t, counting(16, 1), counting(4, 1))
+func TestPacketsAllocateNothing(t *testing.T) { each(t, packetsAllocateNothing) }
+
+func packetsAllocateNothing(t *testing.T, v gcm.Variant) {
+	c := context(t, v, counting(16, 1), counting(4, 1))
 	sealed, opened := make([]byte, 1400+gcm.TagSize), make([]byte, 1400)
 	allocated := testing.AllocsPerRun(100, func() {
 		var aad [12]byte // on the stack: the kernel keeps no pointer

@@ -9,9 +9,11 @@ import (
 
 // TestEachBitCounts turns every bit of text, tag, AAD and IV. RFC 4106 §3 and
 // SP 800-38D §7.2: no plaintext without a valid tag.
-func TestEachBitCounts(t *testing.T) {
+func TestEachBitCounts(t *testing.T) { each(t, eachBitCounts) }
+
+func eachBitCounts(t *testing.T, v gcm.Variant) {
 	for _, keyLen := range keySizes {
-		s := newSubject(t, keyLen)
+		s := newSubject(t, v, keyLen)
 		for _, n := range []int{0, 1, 24, 33, 64, 100, 161, 230, 288, 289, 400, 530, 600, 1404} {
 			for _, a := range []int{8, 12} {
 				s.spoil(t, n, a)
@@ -56,8 +58,10 @@ func (s subject) spoil(t *testing.T, n, a int) {
 
 // TestAADLengthIsAuthenticated: SPI and sequence number followed by zeros are
 // not the same with ESN and without.
-func TestAADLengthIsAuthenticated(t *testing.T) {
-	s := newSubject(t, 16)
+func TestAADLengthIsAuthenticated(t *testing.T) { each(t, aADLengthIsAuthenticated) }
+
+func aADLengthIsAuthenticated(t *testing.T, v gcm.Variant) {
+	s := newSubject(t, v, 16)
 	aad, sealed, dst := make([]byte, 12), make([]byte, 64+gcm.TagSize), make([]byte, 64)
 	s.c.Seal(sealed, dst, 1, aad[:8])
 	if s.c.Open(dst, sealed, 1, aad) {
@@ -65,9 +69,10 @@ func TestAADLengthIsAuthenticated(t *testing.T) {
 	}
 }
 
-func TestMisuseLeavesNothingInTheClear(t *testing.T) {
-	var p gcm.Pool
-	need(t)
+func TestMisuseLeavesNothingInTheClear(t *testing.T) { each(t, misuseLeavesNothingInTheClear) }
+
+func misuseLeavesNothingInTheClear(t *testing.T, v gcm.Variant) {
+	p := gcm.Pool{Variant: v}
 	c, err := p.New(counting(16, 1), counting(4, 1))
 	if err != nil {
 		t.Fatal(err)
@@ -99,9 +104,10 @@ func TestMisuseLeavesNothingInTheClear(t *testing.T) {
 	}
 }
 
-func TestKeySizesAndSalts(t *testing.T) {
-	need(t)
-	var p gcm.Pool
+func TestKeySizesAndSalts(t *testing.T) { each(t, keySizesAndSalts) }
+
+func keySizesAndSalts(t *testing.T, v gcm.Variant) {
+	p := gcm.Pool{Variant: v}
 	for _, test := range []struct{ key, salt int }{{0, 4}, {15, 4}, {17, 4}, {33, 4}, {16, 3}, {16, 5}, {16, 0}} {
 		if c, err := p.New(make([]byte, test.key), make([]byte, test.salt)); err == nil || c != nil {
 			t.Errorf("key of %d bytes, salt of %d: accepted", test.key, test.salt)

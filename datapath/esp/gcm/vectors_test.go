@@ -52,22 +52,23 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-func checkAll(t *testing.T, all []vector, want int) {
+func checkAll(t *testing.T, v gcm.Variant, all []vector, want int) {
 	t.Helper()
-	need(t)
 	if len(all) != want {
 		t.Errorf("%d cases, want %d", len(all), want)
 	}
-	var p gcm.Pool
-	for _, v := range all {
-		v.check(t, &p)
+	p := gcm.Pool{Variant: v}
+	for _, one := range all {
+		one.check(t, &p)
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestNISTCAVP(t *testing.T) {
+func TestNISTCAVP(t *testing.T) { each(t, nistCAVP) }
+
+func nistCAVP(t *testing.T, v gcm.Variant) {
 	data, err := os.ReadFile("testdata/nist-cavp-gcm.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -78,18 +79,20 @@ func TestNISTCAVP(t *testing.T) {
 		if len(f) != 7 || strings.HasPrefix(line, "#") {
 			continue
 		}
-		v := vector{name: line, key: unhex(t, f[1]), nonce: unhex(t, f[2]), aad: unhex(t, f[3]), sealed: unhex(t, strings.Trim(f[4], "-")+f[5])}
+		one := vector{name: line, key: unhex(t, f[1]), nonce: unhex(t, f[2]), aad: unhex(t, f[3]), sealed: unhex(t, strings.Trim(f[4], "-")+f[5])}
 		if f[6] != "FAIL" {
-			v.plain = unhex(t, f[6])
+			one.plain = unhex(t, f[6])
 		}
-		all = append(all, v)
+		all = append(all, one)
 	}
-	checkAll(t, all, 900)
+	checkAll(t, v, all, 900)
 }
 
 // TestWycheproof takes what has the shape of RFC 4106: a nonce of 12 bytes, a
 // whole tag, and at most one block of AAD.
-func TestWycheproof(t *testing.T) {
+func TestWycheproof(t *testing.T) { each(t, wycheproofCases) }
+
+func wycheproofCases(t *testing.T, v gcm.Variant) {
 	data, err := fs.ReadFile(wycheproof.TestVectors, "aes_gcm_test.json")
 	if err != nil {
 		t.Fatal(err)
@@ -109,12 +112,12 @@ func TestWycheproof(t *testing.T) {
 			if g.IVSize != 96 || g.TagSize != 128 || len(c.AAD) > 2*gcm.MaxAAD {
 				continue
 			}
-			v := vector{name: c.Comment, key: unhex(t, c.Key), nonce: unhex(t, c.IV), aad: unhex(t, c.AAD), sealed: unhex(t, c.CT+c.Tag)}
+			one := vector{name: c.Comment, key: unhex(t, c.Key), nonce: unhex(t, c.IV), aad: unhex(t, c.AAD), sealed: unhex(t, c.CT+c.Tag)}
 			if c.Result == "valid" {
-				v.plain = unhex(t, c.Msg)
+				one.plain = unhex(t, c.Msg)
 			}
-			all = append(all, v)
+			all = append(all, one)
 		}
 	}
-	checkAll(t, all, 158)
+	checkAll(t, v, all, 158)
 }

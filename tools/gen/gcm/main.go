@@ -54,9 +54,6 @@ func main() {
 			k.emit()
 		}
 	}
-	subWord()
-	encryptBlock(c)
-	multiply(c)
 	Generate()
 }
 

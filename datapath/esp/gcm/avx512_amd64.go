@@ -33,16 +33,3 @@ func openAES192(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aa
 //
 //go:noescape
 func openAES256(ctx *byte, dst *byte, src *byte, n int, iv uint64, aad *byte, aadLen int) bool
-
-// subWord puts each byte of x through the S-box.
-func subWord(x uint32) uint32
-
-// encryptBlock encrypts one block in place.
-//
-//go:noescape
-func encryptBlock(ctx *byte, rounds int, block *byte)
-
-// multiply makes H^(i+j) of H^i and H^j.
-//
-//go:noescape
-func multiply(dst *byte, a *byte, b *byte)

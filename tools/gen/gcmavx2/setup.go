@@ -7,7 +7,7 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// What runs once per key.
+// What runs once per key, for both kernels.
 
 // subWord writes the function of that name of FIPS 197 §5.2.
 func subWord() {
@@ -24,7 +24,7 @@ func subWord() {
 }
 
 // encryptBlock writes the encryption of zero, which is the hash key.
-func encryptBlock(c *constants) {
+func encryptBlock() {
 	TEXT("encryptBlock", attr.NOSPLIT, "func(ctx *byte, rounds int, block *byte)")
 	Doc("encryptBlock encrypts one block in place.")
 	Pragma("noescape")
@@ -53,14 +53,11 @@ func multiply(c *constants) {
 	Load(Param("dst"), RDI)
 	Load(Param("a"), RSI)
 	Load(Param("b"), RDX)
-	h := (&kernel{constants: c}).hasher()
-	VMOVDQU(Mem{Base: RSI}, x(text[0]))
-	run(h.times(text[0], func() { VMOVDQU(Mem{Base: RDX}, x(power)) }))
-	run(h.reduce())
+	h := hasher{kernel: &kernel{constants: c}}
+	VMOVDQU(Mem{Base: RSI}, x(text))
+	h.times(text, Mem{Base: RDX})
+	h.reduce()
 	VMOVDQU(x(sumHi), Mem{Base: RDI})
-	for _, z := range append([]VecPhysical{text[0], sumLo, sumMi, sumHi, power}, spare...) {
-		VPXORD(x(z), x(z), x(z))
-	}
-	VZEROUPPER()
+	forget(text, sumLo, sumMi, sumHi, power, term)
 	RET()
 }

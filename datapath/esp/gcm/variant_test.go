@@ -1,0 +1,59 @@
+package gcm_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/cpuid/v2"
+
+	"spindle/datapath/esp/gcm"
+)
+
+// TestMaskedFeatures: a processor gets the widest kernel that it has every
+// instruction for, and is told the first one missing.
+func TestMaskedFeatures(t *testing.T) {
+	wide := []cpuid.FeatureID{cpuid.AVX512F, cpuid.AVX512BW, cpuid.AVX512VL, cpuid.AVX512VBMI2}
+	narrow := []cpuid.FeatureID{cpuid.AESNI, cpuid.CLMUL, cpuid.VAES, cpuid.VPCLMULQDQ, cpuid.BMI2, cpuid.AVX2}
+	all := slices.Concat(narrow, wide)
+	without := func(masked cpuid.FeatureID) func(cpuid.FeatureID) bool {
+		return func(f cpuid.FeatureID) bool { return f != masked && slices.Contains(all, f) }
+	}
+	for _, v := range gcm.Variants() {
+		if err := gcm.SupportedBy(v, without(cpuid.UNKNOWN)); err != nil {
+			t.Errorf("%v with all of them: %v", v, err)
+		}
+	}
+	for _, f := range all {
+		for _, v := range gcm.Variants() {
+			err := gcm.SupportedBy(v, without(f))
+			needed := v == gcm.AVX512 || slices.Contains(narrow, f)
+			if (err != nil) != needed || err != nil && !strings.HasSuffix(err.Error(), "no "+f.String()) {
+				t.Errorf("%v without %v: %v", v, f, err)
+			}
+		}
+	}
+}
+
+// TestBestIsTheFirstThatWorks, and that none of those before it is broken.
+func TestBestIsTheFirstThatWorks(t *testing.T) {
+	best, fault := gcm.Best()
+	if fault != nil {
+		t.Error(fault)
+	}
+	list := append(working(), 0)
+	if best != list[0] {
+		t.Errorf("best is %v, want %v", best, list[0])
+	}
+	var p gcm.Pool
+	c, err := p.New(counting(16, 1), counting(4, 1))
+	if (err == nil) != (best != 0) {
+		t.Fatalf("best is %v, and New says %v", best, err)
+	}
+	if err == nil {
+		c.Close()
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+}
