@@ -2,6 +2,7 @@ package datapath
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"spindle/datapath/packet"
 	"spindle/sadb"
@@ -11,43 +12,95 @@ import (
 type entry = sadb.Entry[outboundSA]
 
 // flows remembers by which SPD entry the packets of a flow leave, so that only the
-// first of them searches the SPD. A slot counts as long as the snapshot in which
-// its entry was found; flows that meet in a slot push each other out, which costs
-// a search and no more.
-type flows [flowSlots]struct {
-	epoch uint64
-	flow  sadb.Flow
-	entry *entry // nil: no policy names the flow
+// first of them searches the SPD. It is a hash table in which a flow stands in its
+// own place or one of the next few; where all of them are taken, the flow whose own
+// place it is goes, which costs a search and no more. What was found in another
+// state of the SPD does not count.
+type flows struct {
+	slots []flow
+	shift int // what leaves of a hash the number of a place
 }
 
-// flowSlots are half a megabyte, a quarter of a core's second-level cache, and
-// room enough for the flows that a core has in a second.
+// flow fills a cache line, and points to nothing that a garbage collector follows.
+type flow struct {
+	key flowKey
+	spd uint64   // the state of the SPD, 0 in an empty slot
+	row sadb.Row // 0: no policy names the flow
+	_   [12]byte
+}
+
+// flowKey is what selectors match.
+type flowKey struct {
+	src, dst address
+	rest     uint64 // ports, protocol, IP version
+}
+
+// address is an IP address as it stands in the packet. One of IPv4 leaves high 0.
+type address struct{ high, low uint64 }
+
+func (k *flowKey) is(o *flowKey) bool { return k.rest == o.rest && k.dst == o.dst && k.src == o.src }
+
 const (
-	flowBits  = 13
-	flowSlots = 1 << flowBits
+	flowProbes = 4 // places in which a flow may stand
+	flowsLeast = 1 << 13
+	flowsMost  = 1 << 19 // 32 MiB
+	perPolicy  = 4       // as many SPD entries have traffic as there are, or fewer
 )
 
-// policyOf finds the SPD entry of an outbound packet, parsed into h.
-func (w *Worker) policyOf(h *packet.Header, ip []byte) *entry {
-	slot := &w.flows[flowHash(h, ip)]
-	flow := flowOf(h)
-	if slot.epoch != w.snap.Epoch() || slot.flow != flow {
-		slot.epoch, slot.flow, slot.entry = w.snap.Epoch(), flow, w.snap.Match(sadb.Outbound, &flow)
+// fit makes room for the flows of so many policies.
+func (f *flows) fit(policies int) {
+	n := min(max(flowsLeast, 1<<bits.Len(uint(perPolicy*policies-1))), flowsMost)
+	if n <= len(f.slots) {
+		return
 	}
-	return slot.entry
+	f.slots = onHugePages(make([]flow, n+flowProbes-1))
+	f.shift = 64 - bits.TrailingZeros(uint(n))
 }
 
-// flowHash multiplies addresses and ports by an odd number, whose product's upper
-// bits depend on all of them.
-func flowHash(h *packet.Header, ip []byte) uint64 {
-	const odd = 0x9e3779b97f4a7c15
-	x := uint64(h.SrcPort)<<16 | uint64(h.DstPort)
+// keyOf is that of a packet whose header was parsed into h.
+func keyOf(h *packet.Header, ip []byte) (k flowKey) {
+	k.rest = uint64(h.SrcPort)<<48 | uint64(h.DstPort)<<32 | uint64(h.Protocol)<<8 | uint64(h.Version)
 	if h.Version == 4 {
-		x = x*odd ^ binary.LittleEndian.Uint64(ip[12:])
-	} else {
-		for at := 8; at < packet.IPv6Len; at += 8 {
-			x = x*odd ^ binary.LittleEndian.Uint64(ip[at:])
+		k.src.low, k.dst.low = uint64(binary.LittleEndian.Uint32(ip[12:])), uint64(binary.LittleEndian.Uint32(ip[16:]))
+		return k
+	}
+	k.src = address{binary.LittleEndian.Uint64(ip[8:]), binary.LittleEndian.Uint64(ip[16:])}
+	k.dst = address{binary.LittleEndian.Uint64(ip[24:]), binary.LittleEndian.Uint64(ip[32:])}
+	return k
+}
+
+// place is where a flow stands, or shortly before it. It multiplies by an odd
+// number, whose product's upper bits depend on all of what it was made of.
+func (f *flows) place(k *flowKey) int {
+	const odd = 0x9e3779b97f4a7c15
+	x := (k.src.low<<32 ^ k.dst.low) * odd
+	if k.dst.high != 0 {
+		x = (x ^ k.src.high) * odd
+		x = (x ^ k.src.low) * odd
+		x = (x ^ k.dst.high) * odd
+	}
+	x ^= k.rest ^ k.rest>>32
+	return int(x * odd >> f.shift)
+}
+
+// policyOf finds the SPD entry of an outbound packet.
+func (w *Worker) policyOf(t *transit) *entry {
+	k, spd := keyOf(&t.header, t.ip), w.snap.SPD()
+	at := w.flows.place(&k)
+	places := w.flows.slots[at : at+flowProbes]
+	for i := range places {
+		if p := &places[i]; p.spd == spd && p.key.is(&k) {
+			return w.snap.Entry(p.row)
 		}
 	}
-	return x * odd >> (64 - flowBits)
+	free := &places[0]
+	for i := range places {
+		if places[i].spd != spd {
+			free = &places[i]
+			break
+		}
+	}
+	f := flowOf(&t.header)
+	*free = flow{key: k, spd: spd, row: w.snap.Find(sadb.Outbound, &f)}
+	return w.snap.Entry(free.row)
 }

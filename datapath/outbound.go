@@ -21,10 +21,10 @@ import (
 //  10. esp.Seal, straight into a frame of the port that leads to the peer
 func (w *Worker) outbound(t *transit) packet.Verdict {
 	entry := t.entry
-	if entry == nil || entry.Policy.Action == sadb.Discard {
+	if entry == nil || entry.Action == sadb.Discard {
 		return packet.DropPolicy
 	}
-	if entry.Policy.Action == sadb.Bypass {
+	if entry.Action == sadb.Bypass {
 		return w.bypass(t)
 	}
 	sa := entry.Outbound

@@ -99,7 +99,7 @@ func (w *Worker) find(packets []transit) {
 		t := &packets[i]
 		switch t.side {
 		case outward:
-			t.entry = w.policyOf(&t.header, t.ip)
+			t.entry = w.policyOf(t)
 		case inward:
 			w.locate(t)
 		}

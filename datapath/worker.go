@@ -151,6 +151,7 @@ func (w *Worker) Run(ctx context.Context, cpu int) error {
 // Poll does one batch of everything and returns how many packets there were.
 func (w *Worker) Poll() (int, error) {
 	w.snap = w.reader.Enter()
+	w.flows.fit(w.snap.Policies())
 	if t := w.routes.Table(); t != w.table {
 		w.table, w.era = t, w.era+1
 	}

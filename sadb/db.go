@@ -29,8 +29,8 @@ type DB[I, O any] struct {
 	policies map[PolicyID]rule
 	bindings map[PolicyID][]binding[O] // in order of binding; the last one is in use
 	outbound map[SPI]PolicyID          // by pair
-	rows     []uint32                  // rows of Snapshot.entries to reuse
-	rowCount uint32
+	rows     []Row                     // rows of Snapshot.entries to reuse
+	rowCount Row                       // the highest one ever used
 }
 
 // binding is one outbound SA of a policy.
@@ -49,7 +49,7 @@ func NewDB[I, O any]() *DB[I, O] {
 		bindings: map[PolicyID][]binding[O]{},
 		outbound: map[SPI]PolicyID{},
 	}
-	d.current.Store(&Snapshot[I, O]{epoch: 1, index: d.index.index})
+	d.current.Store(&Snapshot[I, O]{epoch: 1, spd: 1, index: d.index.index})
 	return d
 }
 
@@ -142,7 +142,7 @@ func (d *DB[I, O]) rebind(policy PolicyID) {
 		return
 	}
 	s := d.edit()
-	s.entries.edit(r.row, s.epoch).Outbound = d.inUse(policy)
+	s.entries.edit(uint32(r.row), s.epoch).Outbound = d.inUse(policy)
 }
 
 func (d *DB[I, O]) inUse(policy PolicyID) *O {
@@ -164,22 +164,24 @@ func (d *DB[I, O]) AddPolicy(p Policy) {
 		r.row = d.takeRow()
 	}
 	d.policies[p.ID] = r
+	s.spd = s.epoch
 	d.index.add(r, s.epoch)
 	if replaces { // after the add, which leaves the trie alone if the prefixes stay
 		d.index.remove(old, s.epoch)
 	}
-	*s.entries.edit(r.row, s.epoch) = Entry[O]{Policy: &p, Outbound: d.inUse(p.ID)}
+	s.rows = d.rowCount
+	*s.entries.edit(uint32(r.row), s.epoch) = Entry[O]{Policy: &p, Outbound: d.inUse(p.ID), Action: p.Action}
 }
 
 // takeRow finds an unused row of Snapshot.entries.
-func (d *DB[I, O]) takeRow() uint32 {
+func (d *DB[I, O]) takeRow() Row {
 	if last := len(d.rows) - 1; last >= 0 {
 		row := d.rows[last]
 		d.rows = d.rows[:last]
 		return row
 	}
 	d.rowCount++
-	return d.rowCount - 1
+	return d.rowCount
 }
 
 // DeletePolicy removes an SPD entry. Its outbound SAs stay bound to the ID.
@@ -189,8 +191,9 @@ func (d *DB[I, O]) DeletePolicy(id PolicyID) {
 		return
 	}
 	s := d.edit()
+	s.spd = s.epoch
 	d.index.remove(r, s.epoch)
-	*s.entries.edit(r.row, s.epoch) = Entry[O]{}
+	*s.entries.edit(uint32(r.row), s.epoch) = Entry[O]{}
 	delete(d.policies, id)
 	d.rows = append(d.rows, r.row)
 }

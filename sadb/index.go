@@ -27,7 +27,7 @@ type node struct {
 // rule is one SPD entry as a node lists it.
 type rule struct {
 	priority uint32
-	row      uint32 // of Snapshot.entries
+	row      Row // of Snapshot.entries
 	policy   *Policy
 }
 
