@@ -3,7 +3,8 @@
 set -euo pipefail
 
 packages=(charon-systemd strongswan-swanctl libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-extra-plugins
-  libstrongswan-standard-plugins python3-scapy iputils-ping ethtool nftables iproute2 curl clang-19 llvm-19 libbpf-dev)
+  libstrongswan-standard-plugins python3-scapy python3-cryptography iproute2 iputils-ping ethtool nftables tcpdump curl
+  clang-19 llvm-19 libbpf-dev)
 
 if [ "$(id -u)" != 0 ]; then
   echo "not root: network tests will be skipped, and no peer is installed" >&2
