@@ -9,15 +9,16 @@ import (
 // Where things are in an IKE header (RFC 7296 §3.1). It is read here without the
 // engine's codec, which is on trial.
 const (
-	headerSize      = 28
-	offsetNext      = 16
-	offsetExchange  = 18
-	offsetFlags     = 19
-	offsetMessageID = 20
-	payloadSK       = 46
-	exchangeInit    = 34
-	flagInitiator   = 0x08
-	flagResponse    = 0x20
+	headerSize           = 28
+	offsetNext           = 16
+	offsetExchange       = 18
+	offsetFlags          = 19
+	offsetMessageID      = 20
+	payloadSK            = 46
+	exchangeInit         = 34
+	exchangeIntermediate = 43
+	flagInitiator        = 0x08
+	flagResponse         = 0x20
 )
 
 // oracle remembers what must not come twice.
@@ -36,6 +37,7 @@ type messageKey struct {
 type ivKey struct {
 	spis  [16]byte
 	flags byte
+	first bool // the keys of IKE_INTERMEDIATE: those after it are others (RFC 9370 §2.2.2)
 	iv    uint64
 }
 
@@ -56,7 +58,7 @@ func (o *oracle) message(w *world, g *gateway, data []byte, hash uint64) {
 		w.fail("%s: message ID %d used for two messages", g.name, m.id)
 	}
 	o.messages[m] = hash
-	iv := ivKey{m.spis, m.flags & flagInitiator, binary.BigEndian.Uint64(data[headerSize+4:])}
+	iv := ivKey{m.spis, m.flags & flagInitiator, data[offsetExchange] == exchangeIntermediate, binary.BigEndian.Uint64(data[headerSize+4:])}
 	if was, ok := o.ivs[iv]; ok && was != hash {
 		w.fail("%s: IKE IV used twice", g.name)
 	}

@@ -37,6 +37,7 @@ type plan struct {
 	crashTokens bool
 	nat         bool
 	pfs         bool
+	hybrid      bool // ML-KEM in every handshake and rekey
 	ike, esp    suite.Proposal
 	quiet       int  // which end of every link sends nothing, -1 for none
 	changed     bool // the operator edited the configuration
@@ -59,6 +60,10 @@ func draw(rnd *rand.Rand, seed uint64) plan {
 	p.esp = must(suite.ParseESP("aes128gcm16"))
 	if p.pfs {
 		p.esp = must(suite.ParseESP("aes128gcm16-x25519"))
+	}
+	if p.hybrid = seed/5%4 == 3; p.hybrid {
+		p.ike = must(suite.ParseIKE("aes128gcm16-prfsha256-x25519-ke1_mlkem768"))
+		p.esp = must(suite.ParseESP("aes128gcm16-x25519-ke1_mlkem768"))
 	}
 	if rnd.IntN(2) == 0 {
 		p.slow = time.Duration(rnd.IntN(80)) * time.Millisecond
@@ -85,8 +90,8 @@ func draw(rnd *rand.Rand, seed uint64) plan {
 }
 
 func (p plan) String() string {
-	return fmt.Sprintf("%v, %d gateways, latency %v, install %v, lives %v and %v, DPD %v, start now %t, recovery %t, crash tokens %t, NAT %t, PFS %t, quiet end %d",
-		p.kind, p.gateways, p.latency, p.slow, p.childLife, p.ikeLife, p.dpd.Mode, p.startNow, p.recovery, p.crashTokens, p.nat, p.pfs, p.quiet)
+	return fmt.Sprintf("%v, %d gateways, latency %v, install %v, lives %v and %v, DPD %v, start now %t, recovery %t, crash tokens %t, NAT %t, PFS %t, hybrid %t, quiet end %d",
+		p.kind, p.gateways, p.latency, p.slow, p.childLife, p.ikeLife, p.dpd.Mode, p.startNow, p.recovery, p.crashTokens, p.nat, p.pfs, p.hybrid, p.quiet)
 }
 
 // detection is how long a dead peer stays unnoticed while there is traffic.

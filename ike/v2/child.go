@@ -1,12 +1,12 @@
 package v2
 
 import (
-	"bytes"
 	"log/slog"
 	"slices"
 	"time"
 
 	"spindle/ike/session"
+	"spindle/ike/suite"
 	"spindle/sadb"
 )
 
@@ -51,6 +51,9 @@ type terms struct {
 	session.ChildTerms
 	replaces *child
 	nonces   [][]byte // of the exchange
+
+	initiator bool           // of the exchange
+	shared    []suite.Secret // of its key exchanges
 }
 
 // install makes the child SA and puts its inbound half in place. The outbound
@@ -62,7 +65,7 @@ func (s *SA) install(now time.Time, t terms) (*child, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &child{ChildSA: made, lowest: slices.MinFunc(t.nonces, bytes.Compare)}
+	c := &child{ChildSA: made, lowest: lowest(t.nonces)}
 	b := s.bind(c, t.replaces)
 	s.children = append(s.children, c)
 	s.env.Host.Own(c.In, s)

@@ -161,18 +161,31 @@ func (s *SA) childAnswered(now time.Time, a *attempt, m wire.Message, nonces [][
 		s.abort(now, a, rekeyRetry)
 		return
 	}
+	if _, more := wire.FindNotify(m.Payloads, wire.NotifyAdditionalTSPossible); more {
+		s.audit(slog.LevelInfo, "peer would carry more in another child SA", slog.String("child", a.conf.Name))
+	}
+	if len(t.Suite.AdditionalKEs()) > 0 {
+		s.followChild(now, a, t, m)
+		return
+	}
+	s.concludeChild(now, a, t)
+}
+
+// concludeChild makes the child SA stand, now that every key exchange is made.
+func (s *SA) concludeChild(now time.Time, a *attempt, t terms) {
 	if slices.Contains(a.stillborn, t.Out) {
 		s.abort(now, a, s.env.backOff())
 		return
 	}
-	c, err := s.install(now, t)
+	err := s.deriveChild(&t)
+	var c *child
+	if err == nil {
+		c, err = s.install(now, t)
+	}
 	if err != nil {
 		s.internal(err)
 		s.abort(now, a, rekeyRetry)
 		return
-	}
-	if _, more := wire.FindNotify(m.Payloads, wire.NotifyAdditionalTSPossible); more {
-		s.audit(slog.LevelInfo, "peer would carry more in another child SA", slog.String("child", a.conf.Name))
 	}
 	if a.replaces == nil || a.replaces.state != childRekeying {
 		s.switchOver(c)
@@ -231,8 +244,11 @@ func (s *SA) accept(a *attempt, m wire.Message, nonces [][]byte) (terms, error) 
 	} else if chosen.Group != wire.GroupNone {
 		return terms{}, fmt.Errorf("peer chose %v without a key exchange", chosen)
 	}
-	return s.terms(a.conf, a.replaces, chosen, a.spi, out, shared, nonces, true,
-		narrow(local, s.localOf(a.conf)), narrow(remote, s.remoteOf(a.conf)))
+	return terms{
+		replaces: a.replaces, nonces: nonces, initiator: true, shared: []suite.Secret{shared},
+		ChildTerms: session.ChildTerms{Conf: a.conf, Suite: chosen, In: a.spi, Out: out,
+			LocalTS: narrow(local, s.localOf(a.conf)), RemoteTS: narrow(remote, s.remoteOf(a.conf))},
+	}, nil
 }
 
 // pfs is the shared secret of the key exchange in CREATE_CHILD_SA, nil if the
@@ -248,19 +264,19 @@ func (s *SA) pfs(ke suite.KE, chosen suite.Proposal, payloads []wire.Payload) (s
 	return ke.Shared(theirs.Data)
 }
 
-// terms derives the keys of a child SA and puts together what was agreed on.
-func (s *SA) terms(conf *session.Child, replaces *child, chosen suite.Proposal, in, out sadb.SPI, shared suite.Secret,
-	nonces [][]byte, initiator bool, local, remote []sadb.Selector) (terms, error) {
-	defer shared.Wipe()
-	keys, err := suite.DeriveChild(s.suite.PRF, s.keys.D, chosen, shared, nonces[0], nonces[1])
-	if err != nil {
-		return terms{}, err
+// deriveChild makes the keys of a child SA from all the key exchanges that there
+// were for it (RFC 7296 §2.17, RFC 9370 §2.2.4).
+func (s *SA) deriveChild(t *terms) error {
+	keys, err := suite.DeriveChild(s.suite.PRF, s.keys.D, t.Suite, t.shared[0], t.nonces[0], t.nonces[1], t.shared[1:]...)
+	for _, secret := range t.shared {
+		secret.Wipe()
 	}
-	keyIn, keyOut := keys.Split(initiator)
-	return terms{replaces: replaces, nonces: nonces, ChildTerms: session.ChildTerms{
-		Conf: conf, Suite: chosen, In: in, Out: out,
-		KeyIn: sadb.Key(keyIn), KeyOut: sadb.Key(keyOut), LocalTS: local, RemoteTS: remote,
-	}}, nil
+	if err != nil {
+		return err
+	}
+	in, out := keys.Split(t.initiator)
+	t.KeyIn, t.KeyOut = sadb.Key(in), sadb.Key(out)
+	return nil
 }
 
 // childRefused handles an error in answer to what we asked for.
@@ -356,7 +372,7 @@ func (s *SA) answerCreateChild(now time.Time, d session.Datagram, m wire.Message
 		s.respond(d, m, wire.Notify{Type: wire.NotifyTemporaryFailure})
 	case sa.Proposals[0].Protocol == wire.ProtocolIKE:
 		s.answerRekeyIKE(now, d, m, sa, nonce.Data)
-	case s.rekeying:
+	case s.rekeying || s.succeeding() != nil:
 		s.respond(d, m, wire.Notify{Type: wire.NotifyTemporaryFailure})
 	default:
 		s.answerChild(now, d, m, nonce.Data)
@@ -378,12 +394,28 @@ func (s *SA) answerChild(now time.Time, d session.Datagram, m wire.Message, nonc
 		s.respond(d, m, wire.Notify{Type: wire.NotifyTemporaryFailure})
 		return
 	}
-	c, payloads := s.grant(now, grant{payloads: m.Payloads, replaces: old, nonces: [][]byte{slices.Clone(nonce), ours}})
-	s.respond(d, m, payloads...)
-	if c == nil {
+	g := grant{payloads: m.Payloads, replaces: old, nonces: [][]byte{slices.Clone(nonce), ours}}
+	t, payloads, refused := s.decide(now, g)
+	if refused != nil {
+		s.respond(d, m, *refused)
 		return
 	}
-	if old == nil {
+	if groups := t.Suite.AdditionalKEs(); len(groups) > 0 {
+		s.awaitChild(now, d, m, t, payloads)
+		return
+	}
+	c, err := s.grantChild(now, t)
+	if err != nil {
+		s.respond(d, m, *s.busy(err))
+		return
+	}
+	s.respond(d, m, payloads...)
+	s.granted(now, old, c)
+}
+
+// granted lets a child SA that the peer asked for carry traffic when it may.
+func (s *SA) granted(now time.Time, old, c *child) {
+	if old == nil || old.state >= childDeleting {
 		s.takeOver(now, c)
 		return
 	}

@@ -96,6 +96,8 @@ func (s *SA) answer(now time.Time, d session.Datagram, m wire.Message) {
 		s.answerAuth(now, d, m)
 	case wire.ExchangeCreateChildSA:
 		s.answerCreateChild(now, d, m)
+	case wire.ExchangeIKEFollowupKE:
+		s.answerFollowup(now, d, m)
 	case wire.ExchangeInformational:
 		if s.state == InitAnswered {
 			s.answerEAPGivenUp(now, d, m)
@@ -130,7 +132,7 @@ func (s *SA) accepts(exchange wire.ExchangeType) bool {
 		return s.state == InitAnswered && s.rounds() > 0
 	case wire.ExchangeIKEAuth:
 		return s.state == InitAnswered && s.rounds() == 0 && s.waiting == nil
-	case wire.ExchangeCreateChildSA:
+	case wire.ExchangeCreateChildSA, wire.ExchangeIKEFollowupKE:
 		return s.state == Established || s.state == Replaced || s.state == Deleting
 	case wire.ExchangeInformational:
 		if s.state == InitAnswered {

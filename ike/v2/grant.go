@@ -23,32 +23,39 @@ type grant struct {
 	nonces   [][]byte
 }
 
-// grant decides on a child SA that the peer asks for and installs its inbound
-// half. The payloads are the answer, in any case.
-func (s *SA) grant(now time.Time, g grant) (*child, []wire.Payload) {
-	var config []wire.Payload
-	if g.first {
-		var refused *wire.Notify
-		if config, refused = s.configReply(g.payloads); refused != nil {
-			s.refuseChild(now, "", "no inside address is free (configuration key: pool.addresses)")
-			return nil, []wire.Payload{*refused}
-		}
-		if s.wantsNoChild(g.payloads) {
-			return nil, config
-		}
+// grantFirst decides on the child SA that the peer asks for in IKE_AUTH and installs
+// its inbound half. The payloads are the answer, in any case.
+func (s *SA) grantFirst(now time.Time, g grant) (*child, []wire.Payload) {
+	config, refused := s.configReply(g.payloads)
+	if refused != nil {
+		s.refuseChild(now, "", "no inside address is free (configuration key: pool.addresses)")
+		return nil, []wire.Payload{*refused}
+	}
+	if s.wantsNoChild(g.payloads) {
+		return nil, config
 	}
 	t, answer, refused := s.decide(now, g)
 	if refused != nil {
 		return nil, append(config, *refused)
 	}
-	answer = append(config, answer...)
-	c, err := s.install(now, t)
+	c, err := s.grantChild(now, t)
 	if err != nil {
-		s.internal(err)
-		s.env.SPIs.Free(t.In)
-		return nil, []wire.Payload{wire.Notify{Type: wire.NotifyTemporaryFailure}}
+		return nil, []wire.Payload{*s.busy(err)}
 	}
-	return c, answer
+	return c, append(config, answer...)
+}
+
+// grantChild installs the inbound half of what was decided on.
+func (s *SA) grantChild(now time.Time, t terms) (*child, error) {
+	err := s.deriveChild(&t)
+	var c *child
+	if err == nil {
+		c, err = s.install(now, t)
+	}
+	if err != nil {
+		s.env.SPIs.Free(t.In)
+	}
+	return c, err
 }
 
 // decide goes through what a request offers in the order in which it is
@@ -91,7 +98,6 @@ func (s *SA) decide(now time.Time, g grant) (terms, []wire.Payload, *wire.Notify
 
 // compose makes the key exchange, the SPI and the answer, but for its selectors.
 func (s *SA) compose(g grant, conf *session.Child, chosen suite.Proposal, offered wire.Proposal, local, remote []sadb.Selector) (terms, []wire.Payload, *wire.Notify) {
-	busy := &wire.Notify{Type: wire.NotifyTemporaryFailure}
 	out, ok := session.ParseSPI(offered.SPI)
 	if !ok {
 		return terms{}, nil, &wire.Notify{Type: wire.NotifyInvalidSyntax}
@@ -102,15 +108,10 @@ func (s *SA) compose(g grant, conf *session.Child, chosen suite.Proposal, offere
 	}
 	in, err := s.env.SPIs.Allocate(-1)
 	if err != nil {
-		s.internal(err)
-		return terms{}, nil, busy
+		return terms{}, nil, s.busy(err)
 	}
-	t, err := s.terms(conf, g.replaces, chosen, in, out, shared, g.nonces, false, local, remote)
-	if err != nil {
-		s.internal(err)
-		s.env.SPIs.Free(in)
-		return terms{}, nil, busy
-	}
+	t := terms{replaces: g.replaces, nonces: g.nonces, shared: []suite.Secret{shared},
+		ChildTerms: session.ChildTerms{Conf: conf, Suite: chosen, In: in, Out: out, LocalTS: local, RemoteTS: remote}}
 	var answer []wire.Payload
 	if conf.Mode == sadb.Transport {
 		answer = append(answer, wire.Notify{Type: wire.NotifyUseTransportMode})

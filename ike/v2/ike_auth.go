@@ -221,7 +221,7 @@ func (s *SA) welcome(now time.Time, d session.Datagram, m wire.Message, peer ses
 	if _, ok := wire.FindNotify(asked, wire.NotifyInitialContact); ok {
 		s.env.Host.InitialContact(now, s)
 	}
-	c, payloads := s.grant(now, grant{payloads: asked, first: true, nonces: nonces})
+	c, payloads := s.grantFirst(now, grant{payloads: asked, first: true, nonces: nonces})
 	if s.conn.Reauth > 0 {
 		lead = append(lead, wire.AuthLifetime(s.conn.Reauth/time.Second).Notify())
 	}

@@ -148,6 +148,7 @@ func (s *SA) deleteChild(now time.Time, c *child) {
 func (s *SA) deleteIKE(now time.Time) {
 	s.dropChildren()
 	s.withdraw()
+	s.voidAll()
 	s.tasks = nil
 	s.still()
 	s.expireAt = time.Time{}

@@ -26,17 +26,22 @@ func (s *SA) rekeyChild(now time.Time, c *child) {
 func (s *SA) replace(now time.Time, old, c *child) {
 	old.state, old.SoftAt = childReplaced, time.Time{}
 	rival := old.successor
-	if rival != nil && bytes.Compare(c.lowest, rival.lowest) < 0 {
+	if nonce := s.rivalOf(old); nonce != nil && bytes.Compare(c.lowest, nonce) < 0 {
 		c.redundant = true
 		c.Withhold()
 		s.audit(slog.LevelInfo, "rekey collision: the peer's child SA stays", slog.String("child", c.Conf.Name))
 		s.push(now, task{kind: taskDeleteChild, child: c})
+		if rival == nil { // its key exchanges are not all made yet
+			old.state, old.SoftAt = childInstalled, sooner(now, s.env.backOff(), old.HardAt)
+		}
 		return
 	}
 	if rival != nil {
 		rival.redundant, rival.SoftAt = true, time.Time{}
 		rival.Withhold()
 		rival.HardAt = now.Add(redundancy)
+	}
+	if s.void(func(o *series) bool { return o.replaces == old }) || rival != nil {
 		s.audit(slog.LevelInfo, "rekey collision: our child SA stays", slog.String("child", c.Conf.Name))
 	}
 	s.switchOver(c)
@@ -72,7 +77,8 @@ func (s *SA) rekeyed(m wire.Message) (*child, *wire.Notify) {
 		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
 	case !ok || c == nil || n.Protocol != wire.ProtocolESP:
 		return nil, &wire.Notify{Protocol: n.Protocol, SPI: n.SPI, Type: wire.NotifyChildSANotFound}
-	case c.state > childRekeying || c.successor != nil || c.expired() || c.redundant:
+	case c.state > childRekeying || c.successor != nil || c.expired() || c.redundant,
+		s.followsUp() && s.asking != nil && s.asking.replaces == c:
 		return nil, &wire.Notify{Type: wire.NotifyTemporaryFailure}
 	}
 	return c, nil

@@ -25,7 +25,7 @@ func (s *SA) compete(now time.Time, next *SA) {
 // the old IKE SA; the other one is deleted by the end that asked for it.
 func (s *SA) choose(now time.Time, ours *SA) {
 	rival := s.rival
-	if s.state == Replaced || rival != nil && bytes.Compare(ours.lowest, rival.lowest) < 0 {
+	if s.outbid(ours.lowest) {
 		s.audit(slog.LevelInfo, "rekey collision: the peer's IKE SA stays")
 		ours.move(Established)
 		ours.push(now, task{kind: taskDeleteIKE})
@@ -42,6 +42,14 @@ func (s *SA) choose(now time.Time, ours *SA) {
 	}
 	s.handOver(now, ours)
 	s.push(now, task{kind: taskDeleteIKE})
+}
+
+// outbid reports whether the successor that the peer asked for stays instead of ours
+// with that nonce: one that stands, or one whose key exchanges are not all made yet.
+func (s *SA) outbid(ours []byte) bool {
+	o := s.succeeding()
+	return s.state != Established || s.rival != nil && bytes.Compare(ours, s.rival.lowest) < 0 ||
+		o != nil && bytes.Compare(ours, lowest(o.nonces)) < 0
 }
 
 // yield lets the peer's successor take over, if there is one that waits. The peer

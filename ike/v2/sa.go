@@ -107,8 +107,10 @@ type SA struct {
 	asking    *attempt // the child SA that the outstanding request asks for
 	rekeying  bool     // the outstanding request asks for our successor
 	heir      wire.SPI // that we chose for it
+	unfound   int      // how often in a row the peer had lost what we went on with
 
 	children []*child
+	series   []*series // that the peer has begun
 	inside   inside
 
 	rival  *SA    // the successor that the peer asked for while we were asking for one
@@ -173,6 +175,9 @@ func (s *SA) Deadline() time.Time {
 	for _, c := range s.children {
 		first = session.Earliest(first, c.Due())
 	}
+	for _, o := range s.series {
+		first = session.Earliest(first, o.until)
+	}
 	return first
 }
 
@@ -202,6 +207,7 @@ func (s *SA) Tick(now time.Time) {
 		s.push(now, task{kind: taskMapping})
 	}
 	s.keepAlive(now)
+	s.void(func(o *series) bool { return session.Passed(now, o.until) })
 	for _, c := range append([]*child(nil), s.children...) {
 		s.tickChild(now, c)
 	}
@@ -275,6 +281,7 @@ func (s *SA) giveUp() {
 		s.env.SPIs.Free(s.asking.spi)
 	}
 	s.withdraw()
+	s.voidAll()
 	s.rival = nil
 	s.letGo()
 	s.fragments = fragments{}

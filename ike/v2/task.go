@@ -48,10 +48,14 @@ func (s *SA) push(now time.Time, t task) {
 	}
 }
 
-// pump starts the next exchange when the window is free.
+// pump starts the next exchange when the window is free. While the peer makes a
+// successor of the IKE SA, what is about a child SA waits for that.
 func (s *SA) pump(now time.Time) {
 	for s.request == nil && len(s.tasks) > 0 && (s.state == Established || s.state == Replaced) {
 		t := s.tasks[0]
+		if s.succeeding() != nil && t.kind != taskDeleteIKE {
+			return
+		}
 		s.tasks = s.tasks[1:]
 		s.start(now, t)
 	}
@@ -160,6 +164,7 @@ func (s *SA) Discard(now time.Time) {
 	s.dropChildren()
 	s.giveBack()
 	s.withdraw()
+	s.voidAll()
 	if s.asking != nil && s.asking.spi != 0 {
 		s.env.SPIs.Free(s.asking.spi)
 		s.asking = nil
