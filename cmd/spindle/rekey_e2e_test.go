@@ -133,9 +133,36 @@ func TestRekeyMinute(t *testing.T) {
 }
 
 // TestRekeyAtOnce: both ends replace the IKE SA and the child SA at the same
-// moment, several times, and not one packet is lost.
+// moment, several times, and not one packet is lost; with ML-KEM in each of them, too.
 func TestRekeyAtOnce(t *testing.T) {
-	b := newBed(t, "at-once", netlab.Options{}).spindles(nil)
+	t.Run("classical", func(t *testing.T) {
+		b := newBed(t, "at-once", netlab.Options{}).spindles(nil)
+		rekeyAtOnce(b)
+	})
+	t.Run("hybrid", func(t *testing.T) {
+		b := newBed(t, "at-once-kem", netlab.Options{MTU: 1280}).spindles(func(r6, r8 *testbed.Tunnel) {
+			for _, end := range []*testbed.Tunnel{r6, r8} {
+				end.IKE, end.ESP = "aes256gcm16-prfsha384-x25519-ke1_mlkem768", "aes128gcm16-x25519-ke1_mlkem768"
+			}
+		})
+		rekeyAtOnce(b)
+		if got := ikeSuite(t, b.r6); !strings.HasSuffix(got, "-x25519-ke1_mlkem768") {
+			t.Errorf("the IKE SA is rekeyed with %s", got)
+		}
+		for _, c := range children(t, b.r6, "installed") {
+			if !strings.HasSuffix(c.Suite, "-x25519-ke1_mlkem768") {
+				t.Errorf("a child SA is rekeyed with %s", c.Suite)
+			}
+		}
+		if log := b.r6.Log() + b.r8.Log(); !strings.Contains(log, "IKE_FOLLOWUP_KE request") {
+			t.Error("no IKE_FOLLOWUP_KE in the log")
+		}
+	})
+}
+
+func rekeyAtOnce(b *bed) {
+	t := b.t
+	t.Helper()
 	first := b.up()
 	asked := make(chan error, 20)
 	for i := range 5 {

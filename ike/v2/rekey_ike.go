@@ -248,6 +248,7 @@ func (s *SA) successor(n succession) (*SA, error) {
 		env: s.env, initiator: n.initiator, conn: s.conn, peerID: s.peerID,
 		local: s.local, remote: s.remote, natLocal: s.natLocal, natRemote: s.natRemote, natFaked: s.natFaked,
 		mobility: s.mobility, spiI: n.ours, spiR: n.theirs, lowest: slices.Clone(lowest(n.nonces())),
+		fragments: fragments{on: s.fragments.on}, // announced once and for all, in IKE_SA_INIT
 	}
 	next.mobility.seen = nil // hashes hold the SPIs
 	if !n.initiator {

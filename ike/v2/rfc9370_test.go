@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"spindle/ike/ladder"
 	"spindle/ike/session"
 	"spindle/ike/suite"
 	"spindle/ike/v2"
@@ -26,11 +27,18 @@ const (
 // hybridStranger has an IKE SA without additional key exchanges, whose rekeys may
 // have two.
 func hybridStranger(t *testing.T) *stranger {
-	w := newWorld(t)
-	w.configure(w.add("r8", 8), conn(t, map[string]string{
+	w := ladder.New(t, version)
+	w.Configure(w.Add("r8", 8, nil), w.Connection(ladder.Words{
 		"addr": "192.0.2.2", "peerid": "any", "ts": "10.8.8.8/32=0.0.0.0/0",
 		"ike": "aes128gcm16-prfsha256-x25519+" + hybridIKE, "esp": hybridESP + "+aes128gcm16"}))
-	return w.meet(1).prove()
+	return world{w}.meet(1).prove()
+}
+
+func must(p suite.Proposal, err error) suite.Proposal {
+	if err != nil {
+		panic(err)
+	}
+	return p
 }
 
 // mixer makes key exchanges with the standard library alone and joins their results.
@@ -46,7 +54,7 @@ type mixer struct {
 func newMixer(s *stranger) *mixer {
 	x, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
-		s.w.t.Fatal(err)
+		s.w.T.Fatal(err)
 	}
 	return &mixer{s: s, ni: bytes.Repeat([]byte{0x4e}, 32), x: x}
 }
@@ -55,14 +63,14 @@ func newMixer(s *stranger) *mixer {
 func (m *mixer) ask(exchange wire.ExchangeType, payloads ...wire.Payload) wire.Message {
 	data := m.s.seal(m.s.header(exchange, m.s.next), payloads...)
 	m.s.next++
-	m.out = m.s.g.engine.Step(m.s.w.now, session.Datagram{Local: m.s.to, Remote: m.s.at, Data: data})
+	m.out = m.s.g.Engine.Step(m.s.w.Now, session.Datagram{Local: m.s.to, Remote: m.s.at, Data: data})
 	var replies [][]byte
 	for _, o := range sends(m.out) {
 		replies = append(replies, o.Data)
 	}
 	answer, ok := m.s.answer(replies)
 	if !ok {
-		m.s.w.t.Fatal("no answer")
+		m.s.w.T.Fatal("no answer")
 	}
 	m.link, _ = wire.FindNotify(answer.Payloads, wire.NotifyAdditionalKeyExchange)
 	return answer
@@ -76,11 +84,11 @@ func (m *mixer) begin(payloads ...wire.Payload) wire.Message {
 	nonce, _ := wire.Find[wire.Nonce](answer.Payloads)
 	peer, err := ecdh.X25519().NewPublicKey(ke.Data)
 	if err != nil || len(m.link.Data) == 0 {
-		m.s.w.t.Fatalf("CREATE_CHILD_SA answered %v (%v)", answer, err)
+		m.s.w.T.Fatalf("CREATE_CHILD_SA answered %v (%v)", answer, err)
 	}
 	shared, err := m.x.ECDH(peer)
 	if err != nil {
-		m.s.w.t.Fatal(err)
+		m.s.w.T.Fatal(err)
 	}
 	m.nr, m.shared = nonce.Data, [][]byte{shared}
 	return answer
@@ -91,16 +99,16 @@ func (m *mixer) follow() {
 	seed := bytes.Repeat([]byte{9}, mlkem.SeedSize)
 	small, err := mlkem.NewDecapsulationKey768(seed)
 	if err != nil {
-		m.s.w.t.Fatal(err)
+		m.s.w.T.Fatal(err)
 	}
 	m.round(wire.GroupMLKEM768, small.EncapsulationKey().Bytes(), small.Decapsulate)
 	large, err := mlkem.NewDecapsulationKey1024(seed)
 	if err != nil {
-		m.s.w.t.Fatal(err)
+		m.s.w.T.Fatal(err)
 	}
 	m.round(wire.GroupMLKEM1024, large.EncapsulationKey().Bytes(), large.Decapsulate)
 	if m.link.Data != nil {
-		m.s.w.t.Error("the last answer links to another exchange")
+		m.s.w.T.Error("the last answer links to another exchange")
 	}
 }
 
@@ -109,7 +117,7 @@ func (m *mixer) round(group wire.Group, public []byte, open func([]byte) ([]byte
 	ke, _ := wire.Find[wire.KE](answer.Payloads)
 	shared, err := open(ke.Data)
 	if err != nil || ke.Group != group {
-		m.s.w.t.Fatalf("IKE_FOLLOWUP_KE answered %v (%v)", answer, err)
+		m.s.w.T.Fatalf("IKE_FOLLOWUP_KE answered %v (%v)", answer, err)
 	}
 	m.shared = append(m.shared, shared)
 }
@@ -140,7 +148,7 @@ func prfPlus(key, seed []byte, size int) (out []byte) {
 func TestFollowupChildKeys(t *testing.T) {
 	s := hybridStranger(t)
 	m := newMixer(s)
-	esp := list(t, hybridESP, suite.ParseESP)
+	esp := []suite.Proposal{must(suite.ParseESP(hybridESP))}
 	rekeyed := wire.Notify{Protocol: wire.ProtocolESP, SPI: binary.BigEndian.AppendUint32(nil, 0x1000), Type: wire.NotifyRekeySA}
 	ask := s.childSA(0x2000, rekeyed)
 	ask[1] = suite.Offer(esp, binary.BigEndian.AppendUint32(nil, 0x2000))
@@ -175,7 +183,7 @@ func TestFollowupIKEKeys(t *testing.T) {
 	s := hybridStranger(t)
 	m := newMixer(s)
 	spi := wire.SPI(0x1234)
-	answer := m.begin(suite.Offer(list(t, hybridIKE, suite.ParseIKE), binary.BigEndian.AppendUint64(nil, uint64(spi))))
+	answer := m.begin(suite.Offer([]suite.Proposal{must(suite.ParseIKE(hybridIKE))}, binary.BigEndian.AppendUint64(nil, uint64(spi))))
 	m.follow()
 	sa, _ := wire.Find[wire.SA](answer.Payloads)
 	theirs := sa.Proposals[0].SPI
@@ -202,7 +210,7 @@ func TestFollowupIKEKeys(t *testing.T) {
 func TestFollowupUnknown(t *testing.T) {
 	s := hybridStranger(t)
 	m := newMixer(s)
-	offer := suite.Offer(list(t, hybridIKE, suite.ParseIKE), binary.BigEndian.AppendUint64(nil, 0x1234))
+	offer := suite.Offer([]suite.Proposal{must(suite.ParseIKE(hybridIKE))}, binary.BigEndian.AppendUint64(nil, 0x1234))
 	ke := wire.KE{Group: wire.GroupMLKEM768, Data: make([]byte, 1184)}
 	missing := func(what string, payloads ...wire.Payload) {
 		t.Helper()
@@ -221,7 +229,7 @@ func TestFollowupUnknown(t *testing.T) {
 		t.Error("two links are the same")
 	}
 	last := m.link
-	s.w.run(41 * time.Second)
+	s.w.Run(41 * time.Second)
 	missing("what was left alone for too long", ke, last)
 	if s.state() != v2.Established.String() {
 		t.Errorf("the IKE SA is %q", s.state())
@@ -235,19 +243,19 @@ func TestFollowupUnknown(t *testing.T) {
 // fixed number of SPIs, and those only for a while.
 func TestFollowupBounded(t *testing.T) {
 	s := hybridStranger(t)
-	before := len(s.g.spis.held)
-	esp := list(t, hybridESP, suite.ParseESP)
+	before := s.g.SPIs()
+	esp := []suite.Proposal{must(suite.ParseESP(hybridESP))}
 	for i := range 50 {
 		spi := uint32(0x2000 + i)
 		ask := s.childSA(spi)
 		ask[0] = suite.Offer(esp, binary.BigEndian.AppendUint32(nil, spi))
 		newMixer(s).begin(ask...)
 	}
-	if n := len(s.g.spis.held) - before; n != 8 {
+	if n := s.g.SPIs() - before; n != 8 {
 		t.Errorf("%d SPIs are held", n)
 	}
-	s.w.run(time.Minute)
-	if n := len(s.g.spis.held) - before; n != 0 {
+	s.w.Run(time.Minute)
+	if n := s.g.SPIs() - before; n != 0 {
 		t.Errorf("%d SPIs are left", n)
 	}
 }
@@ -263,7 +271,7 @@ func TestFollowupBadKey(t *testing.T) {
 	} {
 		s := hybridStranger(t)
 		m := newMixer(s)
-		m.begin(suite.Offer(list(t, hybridIKE, suite.ParseIKE), binary.BigEndian.AppendUint64(nil, 0x1234)))
+		m.begin(suite.Offer([]suite.Proposal{must(suite.ParseIKE(hybridIKE))}, binary.BigEndian.AppendUint64(nil, 0x1234)))
 		answer := m.ask(wire.ExchangeIKEFollowupKE, ke, m.link)
 		if _, ok := wire.FindNotify(answer.Payloads, wire.NotifyInvalidSyntax); !ok {
 			t.Errorf("%s: answered %v", what, answer)
@@ -280,7 +288,7 @@ func (s *stranger) hear(out []session.Output) *wire.Message {
 		}
 		m, err := wire.OpenEncrypted(o.Data, s.protect)
 		if err != nil {
-			s.w.t.Fatal(err)
+			s.w.T.Fatal(err)
 		}
 		return &m
 	}
@@ -291,7 +299,7 @@ func (s *stranger) hear(out []session.Output) *wire.Message {
 func (s *stranger) reply(m *wire.Message, payloads ...wire.Payload) []session.Output {
 	h := s.header(m.Header.Exchange, m.Header.MessageID)
 	h.Flags |= wire.FlagResponse
-	return s.g.engine.Step(s.w.now, session.Datagram{Local: s.to, Remote: s.at, Data: s.seal(h, payloads...)})
+	return s.g.Engine.Step(s.w.Now, session.Datagram{Local: s.to, Remote: s.at, Data: s.seal(h, payloads...)})
 }
 
 // agree answers a gateway's CREATE_CHILD_SA with whatever it offers first.
@@ -322,7 +330,7 @@ func TestFollowupLost(t *testing.T) {
 	for _, child := range []string{"lan", ""} {
 		s := hybridStranger(t)
 		link := wire.Notify{Type: wire.NotifyAdditionalKeyExchange, Data: []byte("go on here")}
-		out := s.g.engine.Step(s.w.now, session.Rekey{Conn: "t", Child: child})
+		out := s.g.Engine.Step(s.w.Now, session.Rekey{Conn: "t", Child: child})
 		for i := range 3 {
 			request := s.hear(out)
 			if request == nil || request.Header.Exchange != wire.ExchangeCreateChildSA {
@@ -344,8 +352,8 @@ func TestFollowupLost(t *testing.T) {
 			}
 			out = s.reply(follow, wire.Notify{Type: wire.NotifyStateNotFound})
 			if i < 2 {
-				s.w.now = s.w.now.Add(10 * time.Second)
-				out = append(out, s.g.engine.Step(s.w.now, session.Tick{})...)
+				s.w.Now = s.w.Now.Add(10 * time.Second)
+				out = append(out, s.g.Engine.Step(s.w.Now, session.Tick{})...)
 			}
 		}
 		last := s.hear(out)
@@ -362,7 +370,7 @@ func TestFollowupLost(t *testing.T) {
 // to them is a failure, and the old SA stays.
 func TestFollowupUnlinked(t *testing.T) {
 	s := hybridStranger(t)
-	request := s.hear(s.g.engine.Step(s.w.now, session.Rekey{Conn: "t", Child: "lan"}))
+	request := s.hear(s.g.Engine.Step(s.w.Now, session.Rekey{Conn: "t", Child: "lan"}))
 	if next := s.hear(s.agree(request)); next != nil {
 		t.Errorf("after an answer without a link comes %v", next)
 	}
