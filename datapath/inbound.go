@@ -110,6 +110,9 @@ func (w *Worker) open(t *transit) packet.Verdict {
 	if v := w.restored(sa, inner); v != packet.Pass {
 		return sa.refuse(v)
 	}
+	if !w.admitted(sa) {
+		return sa.refuse(packet.DropAccessIn)
+	}
 	if packet.Opens(inner, &w.inner) {
 		w.clampAnswer(inner)
 	}
@@ -220,6 +223,16 @@ func (w *Worker) permitted(sa *inboundSA) bool {
 	h := &w.inner
 	return matchAny(sa.remoteTS, h.Src, h.Protocol, h.SrcPort) &&
 		matchAny(sa.localTS, h.Dst, h.Protocol, h.DstPort)
+}
+
+// admitted asks the child's access list, if it has one, of the packet as the inside
+// is to see it.
+func (w *Worker) admitted(sa *inboundSA) bool {
+	if len(sa.access) == 0 {
+		return true
+	}
+	flow := flowOf(&w.inner)
+	return sa.access.Permits(sadb.Inbound, &flow)
 }
 
 // matchAny takes the port as 0 for a fragment that does not show it: such a

@@ -10,7 +10,8 @@ import (
 // outbound takes a clear packet through RFC 4301 §5.1:
 //
 //  1. find the policy by the packet's selectors: policyOf, for the whole batch
-//  2. BYPASS is forwarded; DISCARD, and what no policy names, is dropped
+//  2. BYPASS is forwarded; DISCARD, and what no policy names, is dropped; so is what
+//     the child's access list denies
 //  3. without an SA the packet waits, and asks for one
 //  4. see that this worker owns the SA
 //  5. is its time over, is there a way to the peer
@@ -27,6 +28,9 @@ func (w *Worker) outbound(t *transit) packet.Verdict {
 	if entry.Action == sadb.Bypass {
 		return w.bypass(t)
 	}
+	if !let(entry.Policy, t) {
+		return packet.DropAccessOut
+	}
 	sa := entry.Outbound
 	if sa == nil {
 		return w.await(entry.Policy, t)
@@ -35,6 +39,15 @@ func (w *Worker) outbound(t *transit) packet.Verdict {
 		return w.handOff(owner, t.arrival)
 	}
 	return w.protect(sa, t)
+}
+
+// let asks the child's access list, if it has one, before an SA is asked for.
+func let(p *sadb.Policy, t *transit) bool {
+	if len(p.Access) == 0 {
+		return true
+	}
+	flow := flowOf(&t.header)
+	return p.Access.Permits(sadb.Outbound, &flow)
 }
 
 // protect is steps 5 to 10.

@@ -31,6 +31,7 @@ type (
 		*esp.Inbound
 		bounds
 		localTS, remoteTS []sadb.Selector
+		access            sadb.AccessList
 		nat               *nat.Table     // nil translates nothing
 		astray            netip.AddrPort // where the peer is and the control process was not told
 		held              record
@@ -61,7 +62,7 @@ func newInboundSA(sa sadb.SA, c *esp.Crypto) (*inboundSA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &inboundSA{Inbound: in, bounds: newBounds(&sa), localTS: sa.LocalTS, remoteTS: sa.RemoteTS, held: newRecord(sa)}, nil
+	return &inboundSA{Inbound: in, bounds: newBounds(&sa), localTS: sa.LocalTS, remoteTS: sa.RemoteTS, access: sa.Access, held: newRecord(sa)}, nil
 }
 
 func newOutboundSA(sa sadb.SA, partner *inboundSA, c *esp.Crypto) (*outboundSA, error) {

@@ -204,6 +204,60 @@ func TestVerdictsOfClearPackets(t *testing.T) {
 	})
 }
 
+// N4: the optional access list of a child, in and out. clearPacket is UDP from port
+// 1234 to 4321.
+func TestVerdictsOfAccessLists(t *testing.T) {
+	line := func(permit bool, local, remote string) sadb.AccessRule {
+		r := sadb.AccessRule{Permit: permit}
+		for _, side := range []struct {
+			text string
+			list *[]sadb.Selector
+		}{{local, &r.Local}, {remote, &r.Remote}} {
+			if side.text != "" {
+				s, err := sadb.ParseSelector(side.text)
+				must(t, err)
+				*side.list = append(*side.list, s)
+			}
+		}
+		return r
+	}
+	in := func(list ...sadb.AccessRule) func(in, _ *sadb.SA) { return func(in, _ *sadb.SA) { in.Access = list } }
+	out := func(list ...sadb.AccessRule) func(*gateway) {
+		return func(g *gateway) {
+			p := tunnelPolicy()
+			p.Access = list
+			must(t, g.PolicyAdd(p))
+		}
+	}
+	silent := func(t *testing.T, g *gateway, _ *tunnel) {
+		if reports := g.slow.taken(); len(reports) != 0 {
+			t.Errorf("an SA was asked for: %v", reports)
+		}
+	}
+	runAll(t, []scene{
+		{name: "in, permitted", change: in(line(true, "10.6.0.0/16[udp/4321]", "")), frame: inward(hostA4, 10, nil), verdict: packet.Forwarded},
+		{name: "in, no line", change: in(line(true, "10.6.0.0/16[udp/4322]", "")), frame: inward(hostA4, 10, nil), verdict: packet.DropAccessIn, drops: 1},
+		{name: "in, denied first", change: in(line(false, "", "10.8.8.8/32[udp/1234]"), line(true, "", "")), frame: inward(hostA4, 10, nil), verdict: packet.DropAccessIn, drops: 1},
+		{name: "in does not bind out", change: in(line(false, "", "")), port: inside, frame: outward(hostA4, hostB4, 10, nil), verdict: packet.Forwarded},
+		{name: "out, permitted", prepare: out(line(true, "10.6.6.6/32[udp/1234]", "")), port: inside, frame: outward(hostA4, hostB4, 10, nil), verdict: packet.Forwarded},
+		{name: "out, no line", prepare: out(line(true, "", "10.8.8.8/32[udp/80]")), port: inside, frame: outward(hostA4, hostB4, 10, nil), verdict: packet.DropAccessOut},
+		{name: "out, first", prepare: out(line(false, "10.6.6.6/32", ""), line(true, "", "")), port: inside, frame: outward(hostA4, hostB4, 10, nil), verdict: packet.DropAccessOut},
+		{name: "out does not bind in", prepare: out(line(false, "", "")), frame: inward(hostA4, 10, nil), verdict: packet.Forwarded},
+		{name: "denied packets ask for no SA", port: inside, frame: outward(hostA4, hostB4, 10, nil), verdict: packet.DropAccessOut, check: silent,
+			prepare: func(g *gateway) {
+				out(line(false, "", ""))(g)
+				must(t, g.Delete(keysock.Delete{Direction: sadb.Outbound, Pair: g.dump()[0].SA.Pair}))
+			}},
+		{name: "a later fragment has no ports", change: in(line(true, "10.6.0.0/16[udp/4321]", "")), verdict: packet.DropAccessIn, drops: 1,
+			frame: func(t testing.TB, tn *tunnel) []byte {
+				ip := clearPacket(t, hostB4, hostA4, 32)
+				binary.BigEndian.PutUint16(ip[6:], 4)
+				packet.SetIPv4Checksum(ip)
+				return fromOutside(tn.sealed(t, ip))
+			}},
+	})
+}
+
 // cameCut is a UDP packet to a port of the host, with these fragment bits.
 func cameCut(src netip.Addr, field, port uint16) func(testing.TB, *tunnel) []byte {
 	return func(t testing.TB, _ *tunnel) []byte {

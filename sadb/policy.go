@@ -28,5 +28,7 @@ type Policy struct {
 	// entry without one. Without it the packet is dropped and counted.
 	Acquire bool
 
+	Access AccessList // what may leave by it (N4)
+
 	Conn, Child string
 }

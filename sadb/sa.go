@@ -115,6 +115,7 @@ type SA struct {
 	Translate netip.Addr
 
 	LocalTS, RemoteTS []Selector // what the inner packet must match
+	Access            AccessList // inbound: what may enter besides (N4)
 
 	Pair        SPI      // the inbound SPI of the same child SA: gives slot and owner of both directions
 	Policy      PolicyID // outbound: the SPD entry that it serves from now on

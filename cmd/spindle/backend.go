@@ -144,7 +144,17 @@ func count(row *api.ChildSA, u pairUsage) {
 	row.PacketsOut, row.BytesOut, row.DropsOut = u.out.Packets, u.out.Bytes, u.out.Drops
 	row.MTU, row.PathMTU = int(u.out.MTU), int(u.out.PathMTU)
 	row.Reordering = reordering(u.in).Window()
+	row.Late, row.Left, row.AccessIn = buckets(u.in.Late), buckets(u.in.Left), texts(u.in.SA.Access)
 	row.LastIn, row.LastOut = api.Instant{Time: u.in.LastUsed}, api.Instant{Time: u.out.LastUsed}
+}
+
+// buckets are those of a histogram up to the last one with a packet in it.
+func buckets(all []uint64) []uint64 {
+	last := len(all)
+	for last > 0 && all[last-1] == 0 {
+		last--
+	}
+	return append([]uint64{}, all[:last]...)
 }
 
 // reordering is the histogram of an inbound SA.
@@ -154,7 +164,7 @@ func reordering(u keysock.Usage) (r esp.Reordering) {
 	return r
 }
 
-func texts(ts []sadb.Selector) []string {
+func texts[T fmt.Stringer](ts []T) []string {
 	list := make([]string, len(ts))
 	for i, t := range ts {
 		list[i] = t.String()

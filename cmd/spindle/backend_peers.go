@@ -95,7 +95,7 @@ func (b *backend) Policies(ctx context.Context) (list []api.Policy, err error) {
 		}
 		for i, p := range policies {
 			row := api.Policy{ID: uint32(p.ID), Priority: p.Priority, Action: p.Action.String(),
-				Local: texts(p.Local), Remote: texts(p.Remote), Conn: p.Conn, Child: p.Child, Shadow: shadow(policies[:i], p)}
+				Local: texts(p.Local), Remote: texts(p.Remote), Access: texts(p.Access), Conn: p.Conn, Child: p.Child, Shadow: shadow(policies[:i], p)}
 			if spi, ok := serving[p.ID]; ok {
 				row.SPIOut = spi.String()
 			}

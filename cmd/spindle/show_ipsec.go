@@ -36,6 +36,13 @@ func ipsecDetail(w io.Writer, r *api.ChildSA) {
 	fmt.Fprintf(w, "    #pkts encaps: %d, #bytes encaps: %d, #pkts dropped out: %d, last %s\n", r.PacketsOut, r.BytesOut, r.DropsOut, ago(r.LastOut))
 	fmt.Fprintf(w, "    #pkts decaps: %d, #bytes decaps: %d, #pkts dropped in: %d, last %s\n", r.PacketsIn, r.BytesIn, r.DropsIn, ago(r.LastIn))
 	fmt.Fprintf(w, "    local crypto endpt.: %s, remote crypto endpt.: %s\n", plain(r.Local), plain(r.Remote))
+	fmt.Fprintf(w, "    path mtu %s, ip mtu %s\n", unknown(r.PathMTU), unknown(r.MTU))
+	for _, line := range r.AccessIn {
+		fmt.Fprintf(w, "    access list in: %s\n", line)
+	}
+	if r.Reordering > 0 {
+		fmt.Fprintf(w, "    reordering: %s; a replay window of %d takes all of it\n", depths(r.Late, r.Left), r.Reordering)
+	}
 	settings := r.Mode
 	if r.Encap {
 		settings += " UDP-Encaps"
@@ -45,6 +52,40 @@ func ipsecDetail(w io.Writer, r *api.ChildSA) {
 		fmt.Fprintf(w, "       transform: %s, in use settings ={%s}, worker %d, key fingerprint %s\n", plain(r.Suite), settings, r.Worker, plain(sa.key))
 		fmt.Fprintf(w, "       sa timing: established for %s, rekey in %s, expires in %s\n", seconds(r.Age), bound(r.RekeyIn), bound(r.ExpiresIn))
 	}
+}
+
+func unknown(bytes int) string {
+	if bytes == 0 {
+		return "unknown"
+	}
+	return strconv.Itoa(bytes)
+}
+
+// depths writes how far behind packets came: "1: 7, 2-3: 4, 8-15: 2 (1 lost)".
+func depths(late, left []uint64) string {
+	var words []string
+	for i := range max(len(late), len(left)) {
+		delivered, lost := element(late, i), element(left, i)
+		if delivered+lost == 0 {
+			continue
+		}
+		word := fmt.Sprintf("%d-%d: %d", 1<<i/2, 1<<i-1, delivered+lost)
+		if i < 2 {
+			word = fmt.Sprintf("%d: %d", i, delivered+lost)
+		}
+		if lost > 0 {
+			word += fmt.Sprintf(" (%d lost)", lost)
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, ", ")
+}
+
+func element(list []uint64, i int) uint64 {
+	if i < len(list) {
+		return list[i]
+	}
+	return 0
 }
 
 // spiText shows an SPI as both ends' administrators may have it: 0xHEX(DEC).

@@ -34,14 +34,16 @@ const (
 	DropDummy     // next header 59 (RFC 4303 §2.6)
 	DropECN       // congestion experienced outside, not capable inside (RFC 6040 §4.2)
 	DropSelector  // the inner packet does not match the SA (RFC 4301 §5.2)
+	DropAccessIn  // the child's access list denies it (N4)
 
 	// Outbound.
-	DropPolicy   // DISCARD, or PROTECT without an SA that may be asked for
-	DropClear    // arrived in the clear on a port where only protected packets may
-	DropNoSA     // the queue of packets waiting for an SA is full or expired
-	DropSequence // the sequence number would overflow (RFC 4303 §3.3.3)
-	DropLifetime // hard lifetime reached
-	DropFragment // a fragment, where transport mode takes whole packets only (RFC 4303 §3.3.4)
+	DropAccessOut // the child's access list denies it (N4)
+	DropPolicy    // DISCARD, or PROTECT without an SA that may be asked for
+	DropClear     // arrived in the clear on a port where only protected packets may
+	DropNoSA      // the queue of packets waiting for an SA is full or expired
+	DropSequence  // the sequence number would overflow (RFC 4303 §3.3.3)
+	DropLifetime  // hard lifetime reached
+	DropFragment  // a fragment, where transport mode takes whole packets only (RFC 4303 §3.3.4)
 
 	// Translation behind an assigned address.
 	DropMappingsFull   // the table of mappings is full
@@ -67,8 +69,8 @@ const Pass = Forwarded
 var verdictNames = [Verdicts]string{
 	"forwarded", "to_kernel", "punted", "queued", "handed_off", "fragmented", "ignored",
 	"drop_truncated", "drop_malformed", "drop_not_ip", "drop_checksum",
-	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_ecn", "drop_selector",
-	"drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime", "drop_fragment",
+	"drop_unknown_spi", "drop_keepalive", "drop_replay", "drop_auth", "drop_padding", "drop_dummy", "drop_ecn", "drop_selector", "drop_access_in",
+	"drop_access_out", "drop_policy", "drop_clear", "drop_no_sa", "drop_sequence", "drop_lifetime", "drop_fragment",
 	"drop_mappings_full", "drop_no_mapping", "drop_untranslatable",
 	"drop_ttl", "drop_too_big", "drop_no_route", "drop_punt_full", "drop_handoff_full", "drop_tx_full", "drop_slow_path", "drop_overload",
 }

@@ -149,6 +149,8 @@ type Child struct {
 	TFC           uint16 // shorter packets are padded to so many bytes
 	FixDSCP       bool   // outer packets carry DSCP, not their inner packet's
 	DSCP          uint8
+	AccessIn      sadb.AccessList // what may enter and leave besides, none: all (N4)
+	AccessOut     sadb.AccessList
 	SinglePair    bool // each pair of addresses has a child SA of its own
 }
 
@@ -157,6 +159,9 @@ type Child struct {
 func (c *Child) Shape(sa *sadb.SA) {
 	sa.DF, sa.FragmentAfter, sa.KeepMSS, sa.PathMTU = c.DF, !c.Prefragment, c.KeepMSS, c.PathMTU
 	sa.FixDSCP, sa.DSCP = c.FixDSCP, c.DSCP
+	if sa.Direction == sadb.Inbound {
+		sa.Access = c.AccessIn
+	}
 	if sa.Mode == sadb.Tunnel {
 		sa.TFC = c.TFC
 	}

@@ -59,6 +59,7 @@ func (s *SPD) Configure(out *Outbox, conn *Connection, child *Child, position in
 		Local:    child.Local,
 		Remote:   child.Remote,
 		Acquire:  conn.Start != StartNever && !conn.Remote.Any(),
+		Access:   child.AccessOut,
 		Conn:     conn.Name,
 		Child:    child.Name,
 	}
@@ -104,6 +105,7 @@ func (s *SPD) Bind(out *Outbox, conn *Connection, child *Child, local, remote []
 		Local:    local, Remote: remote,
 		// A client's entry comes with its child SA, whose first packets then wait.
 		Acquire: (conn.Start != StartNever || conn.V1.EasyVPN()) && !conn.Remote.Any(),
+		Access:  child.AccessOut,
 		Conn:    conn.Name, Child: child.Name,
 	}
 	if conf != nil {

@@ -272,6 +272,7 @@ func appendSA(w *cryptobyte.Builder, sa *sadb.SA, key bool) {
 	appendAddr(w, sa.Translate)
 	appendSelectors(w, sa.LocalTS)
 	appendSelectors(w, sa.RemoteTS)
+	appendAccess(w, sa.Access)
 	w.AddUint32(uint32(sa.Pair))
 	w.AddUint32(uint32(sa.Policy))
 	appendText(w, sa.Conn)
@@ -310,6 +311,7 @@ func (r *reader) sa(key bool) sadb.SA {
 	sa.Translate = r.addr("translate")
 	sa.LocalTS = r.selectors("local selectors")
 	sa.RemoteTS = r.selectors("remote selectors")
+	sa.Access = r.access()
 	sa.Pair = r.spi("pair")
 	sa.Policy = r.policyID()
 	sa.Conn = r.text("conn")
@@ -324,6 +326,7 @@ func appendPolicy(w *cryptobyte.Builder, p *sadb.Policy) {
 	appendSelectors(w, p.Local)
 	appendSelectors(w, p.Remote)
 	appendBool(w, p.Acquire)
+	appendAccess(w, p.Access)
 	appendText(w, p.Conn)
 	appendText(w, p.Child)
 }
@@ -336,6 +339,7 @@ func (r *reader) policy() sadb.Policy {
 		Local:    r.selectors("local selectors"),
 		Remote:   r.selectors("remote selectors"),
 		Acquire:  r.bool("acquire"),
+		Access:   r.access(),
 		Conn:     r.text("conn"),
 		Child:    r.text("child"),
 	}

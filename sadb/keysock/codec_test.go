@@ -43,6 +43,12 @@ func drawSelectors(t *rapid.T) []sadb.Selector {
 	}), 0, 4))
 }
 
+func drawAccess(t *rapid.T) sadb.AccessList {
+	return draw(t, rapid.SliceOfN(rapid.Custom(func(t *rapid.T) sadb.AccessRule {
+		return sadb.AccessRule{Permit: draw(t, rapid.Bool()), Local: drawSelectors(t), Remote: drawSelectors(t)}
+	}), 0, 3))
+}
+
 func drawLifetime(t *rapid.T) sadb.Lifetime {
 	return sadb.Lifetime{
 		Time: time.Duration(draw(t, rapid.Int64())), Bytes: draw(t, rapid.Uint64()), Packets: draw(t, rapid.Uint64()),
@@ -60,7 +66,7 @@ func drawSA(t *rapid.T) sadb.SA {
 		PathMTU: draw(t, rapid.Uint16()), Local: drawAddrPort(t), Remote: drawAddrPort(t), Encap: draw(t, rapid.Bool()),
 		TTL: draw(t, rapid.Byte()), FlowLabel: draw(t, rapid.Uint32()), CopyFlowLabel: draw(t, rapid.Bool()),
 		TFC: draw(t, rapid.Uint16()), FragmentAfter: draw(t, rapid.Bool()), KeepMSS: draw(t, rapid.Bool()), Translate: drawAddr(t),
-		LocalTS: drawSelectors(t), RemoteTS: drawSelectors(t),
+		LocalTS: drawSelectors(t), RemoteTS: drawSelectors(t), Access: drawAccess(t),
 		Pair: sadb.SPI(draw(t, rapid.Uint32())), Policy: sadb.PolicyID(draw(t, rapid.Uint32())),
 		Conn: draw(t, rapid.String()), Child: draw(t, rapid.String()),
 	}
@@ -109,7 +115,7 @@ func drawPolicy(t *rapid.T) sadb.Policy {
 	return sadb.Policy{
 		ID: sadb.PolicyID(draw(t, rapid.Uint32())), Priority: draw(t, rapid.Uint32()),
 		Action: sadb.Action(draw(t, rapid.IntRange(0, 2))), Local: drawSelectors(t), Remote: drawSelectors(t),
-		Acquire: draw(t, rapid.Bool()), Conn: draw(t, rapid.String()), Child: draw(t, rapid.String()),
+		Acquire: draw(t, rapid.Bool()), Access: drawAccess(t), Conn: draw(t, rapid.String()), Child: draw(t, rapid.String()),
 	}
 }
 

@@ -201,6 +201,25 @@ func (r *reader) selectors(field string) []sadb.Selector {
 	return list
 }
 
+func appendAccess(w *cryptobyte.Builder, list sadb.AccessList) {
+	w.AddUint16LengthPrefixed(func(w *cryptobyte.Builder) {
+		for _, rule := range list {
+			appendBool(w, rule.Permit)
+			appendSelectors(w, rule.Local)
+			appendSelectors(w, rule.Remote)
+		}
+	})
+}
+
+func (r *reader) access() (list sadb.AccessList) {
+	r.list("access list", func(r *reader) {
+		list = append(list, sadb.AccessRule{
+			Permit: r.bool("permit"), Local: r.selectors("local of a rule"), Remote: r.selectors("remote of a rule"),
+		})
+	})
+	return list
+}
+
 func appendFlow(w *cryptobyte.Builder, f *sadb.Flow) {
 	appendAddr(w, f.Src)
 	appendAddr(w, f.Dst)

@@ -49,6 +49,9 @@ type ChildSA struct {
 	MTU        int      `json:"mtu"`            // longest packet that the tunnel takes, 0 unknown
 	PathMTU    int      `json:"path_mtu"`       // longest outer packet, as far as it is known
 	Reordering uint32   `json:"reorder_window"` // smallest replay window that would have taken all that came late
+	Late       []uint64 `json:"late"`           // delivered packets by how far behind they came: element i up to 2^i-1
+	Left       []uint64 `json:"left"`           // the same of those that had fallen out of the replay window
+	AccessIn   []string `json:"access_in"`      // what may enter besides, line by line; none: all
 	LastIn     Instant  `json:"last_in"`
 	LastOut    Instant  `json:"last_out"`
 	RekeyIn    float64  `json:"rekey_in_s"`   // 0 when time does not bound it
@@ -105,6 +108,7 @@ type Policy struct {
 	Remote   []string `json:"remote"`
 	Conn     string   `json:"conn"`
 	Child    string   `json:"child"`
+	Access   []string `json:"access"`  // what may leave by it besides, line by line; none: all
 	SPIOut   string   `json:"spi_out"` // of the SA that serves it, "" without one
 	Shadow   string   `json:"shadow"`  // the child whose earlier entry takes all of its traffic, "" for none
 }

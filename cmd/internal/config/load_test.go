@@ -76,6 +76,17 @@ func selectors(prefixes ...string) []sadb.Selector {
 	return list
 }
 
+func parsed(texts ...string) (list []sadb.Selector) {
+	for _, text := range texts {
+		s, err := sadb.ParseSelector(text)
+		if err != nil {
+			panic(err)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
 // TestLoadFull: every key ends where it belongs, and what the second connection
 // leaves out takes the documented default.
 func TestLoadFull(t *testing.T) {
@@ -108,6 +119,8 @@ func TestLoadFull(t *testing.T) {
 			ESP: esp, Idle: 2 * time.Minute, Lifetime: sadb.Lifetime{Time: 30 * time.Minute, Bytes: 64 << 30, Packets: 1e6},
 			ReplayWindow: 64, DF: sadb.DFClear,
 			KeepMSS: true, PathMTU: 1400, TFC: 512, FixDSCP: true, DSCP: 34,
+			AccessIn: sadb.AccessList{{Remote: selectors("10.8.8.9/32")}, {Permit: true}},
+			AccessOut: sadb.AccessList{{Permit: true, Local: parsed("10.6.6.6/32[tcp]"), Remote: parsed("10.8.8.0/24[tcp/443]", "2001:db8:8::/64")}},
 		}, {
 			Name: "other", Local: selectors("10.6.6.7/32"), Remote: selectors("10.8.9.1/32"),
 			ESP: esp, Lifetime: sadb.Lifetime{Time: time.Hour}, ReplayWindow: 4096, Prefragment: true,

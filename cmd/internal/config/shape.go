@@ -22,6 +22,7 @@ func (d *decoder) shape(c *session.Child) []field {
 		may("path_mtu", bytesInto(d, &c.PathMTU, "path_mtu", leastPath, mostBytes)),
 		may("tfc", bytesInto(d, &c.TFC, "tfc", 0, mostBytes)),
 		may("dscp", func(n ast.Node) { d.outerDSCP(n, c) }),
+		may("access", func(n ast.Node) { d.access(n, c) }),
 	}
 }
 

@@ -74,7 +74,7 @@ func protocolOf(c *api.ChildSA) string {
 }
 
 // suspicious are the drops that concern tunnels, of all tunnels together.
-var suspicious = [...]string{"drop_selector", "drop_policy", "drop_clear", "drop_no_sa", "drop_replay", "drop_auth", "drop_too_big", "drop_no_route"}
+var suspicious = [...]string{"drop_selector", "drop_access_in", "drop_access_out", "drop_policy", "drop_clear", "drop_no_sa", "drop_replay", "drop_auth", "drop_too_big", "drop_no_route"}
 
 func drops(f *Facts) finding {
 	var all []string
