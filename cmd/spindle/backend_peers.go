@@ -60,8 +60,18 @@ func peerRows(s session.Status, now time.Time) (list []api.Peer) {
 	return list
 }
 
+// How a peer is asked whether it lives (D9).
+const (
+	methodDPD       = "dpd"
+	methodKeepalive = "keepalive"
+)
+
 // liveness fills in the figures of D7.
 func liveness(row *api.Peer, d session.DPDStatus, now time.Time) {
+	row.Method, row.Rejected = methodDPD, d.Rejected
+	if d.Keepalive {
+		row.Method = methodKeepalive
+	}
 	row.Mode, row.Interval, row.Retry, row.Tries = d.Mode.String(), d.Interval.Seconds(), d.Retry.Seconds(), d.Tries
 	row.MyLastSeq, row.PeerLastSeq, row.Outstanding, row.Unanswered = d.MySeq, d.PeerSeq, d.Outstanding, d.Errors
 	row.LastReceived, row.LastProof, row.NextQuery = api.Instant{Time: d.LastReceived}, api.Instant{Time: d.LastProof}, api.Instant{Time: d.Next}

@@ -59,6 +59,7 @@ var peerColumns = []column[api.Peer]{
 	{"STATE", func(r *api.Peer) string { return r.State }},
 	{"ID", func(r *api.Peer) string { return r.ID }},
 	{"DPD", func(r *api.Peer) string { return r.Mode }},
+	{"METHOD", func(r *api.Peer) string { return r.Method }},
 	{"QUERY OUT", func(r *api.Peer) string { return yes(r.Outstanding) }},
 	{"LAST ANSWER", func(r *api.Peer) string { return ago(r.LastReceived) }},
 }

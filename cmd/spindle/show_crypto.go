@@ -208,11 +208,17 @@ func peerDetail(w io.Writer, r *api.Peer) {
 	fmt.Fprintf(w, "Peer: %s Local: %s\n", endpoint(r.Peer), plain(r.Local))
 	fmt.Fprintf(w, "  Phase1 id: %s, connection %s, state %s\n", plain(r.ID), plain(r.Conn), r.State)
 	fmt.Fprintf(w, "  DPD: %s, interval %s, retry %s, tries %d\n", r.Mode, seconds(r.Interval), seconds(r.Retry), r.Tries)
+	if r.Method == methodKeepalive {
+		fmt.Fprintln(w, "  the peer announced no DPD: it gets keepalives, and 3 in a row without a sign of life make it dead")
+	}
 	last := "never"
 	if r.LastReceivedS != nil {
 		last = seconds(*r.LastReceivedS) + " ago"
 	}
 	fmt.Fprintf(w, "  last DPD answer: %s, any sign of life: %s\n", last, ago(r.LastProof))
 	fmt.Fprintf(w, "  my last seq: 0x%x, peer's last seq: 0x%x, query outstanding: %s (%d/%d unanswered)\n", r.MyLastSeq, r.PeerLastSeq, yes(r.Outstanding), r.Unanswered, r.Tries)
+	if r.Rejected > 0 {
+		fmt.Fprintf(w, "  rejected for their sequence number: %d\n", r.Rejected)
+	}
 	fmt.Fprintf(w, "  invalid SPI recovery: %s (%s)\n", yes(r.Recovery), plain(r.RecoveryNote))
 }

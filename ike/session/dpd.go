@@ -16,6 +16,9 @@ type Liveness struct {
 
 	lastReceived   time.Time // an answer; data never moves it (D7)
 	mySeq, peerSeq uint32    // of the last query each way
+
+	keepalive bool      // the peer knows no queries (D9)
+	kept      time.Time // when it last got a keepalive, zero when it was heard since
 }
 
 // NewLiveness begins with a peer that has just proved to be there.
@@ -89,7 +92,7 @@ func (l *Liveness) Asking() bool { return l.asking }
 // Status is what D7 asks to be shown.
 func (l *Liveness) Status() DPDStatus {
 	return DPDStatus{DPD: l.conf, LastReceived: l.lastReceived, LastProof: l.proof, Next: l.Due(),
-		MySeq: l.mySeq, PeerSeq: l.peerSeq, Outstanding: l.asking, Errors: l.errors}
+		MySeq: l.mySeq, PeerSeq: l.peerSeq, Outstanding: l.asking || !l.kept.IsZero(), Errors: l.errors, Keepalive: l.keepalive}
 }
 
 // DPDStatus is dead peer detection with one peer as an operator sees it.
@@ -100,7 +103,9 @@ type DPDStatus struct {
 	Next           time.Time // periodic: when it will be asked; zero otherwise
 	MySeq, PeerSeq uint32    // of the last query each way; IKEv2: its message ID
 	Outstanding    bool
-	Errors         int // unanswered in a row
+	Errors         int    // unanswered in a row
+	Keepalive      bool   // the peer gets keepalives instead of queries (D9)
+	Rejected       uint64 // queries and answers with a sequence number that does not follow (D9)
 }
 
 func (m DPDMode) String() string {

@@ -31,24 +31,51 @@ func (s *SA) dpdNotify(t wire.V1NotifyType, seq uint32) wire.V1Notify {
 		Data: binary.BigEndian.AppendUint32(nil, seq)}
 }
 
-// probe starts to ask. A peer that did not announce DPD would not answer (D9):
-// there only its silence in exchanges that must be answered shows.
+// probe starts to ask. A peer that did not announce DPD need not answer (D9).
 func (s *SA) probe(now time.Time) {
-	if !s.vendors[wire.V1VendorDPD] || s.dpd.Asking() {
+	if s.dpd.Keepalive() {
+		s.keepAlive(now)
 		return
 	}
-	if s.queries.last == 0 {
-		b, err := session.Draw(s.env.Rand, 4)
-		if err != nil {
-			s.internal(err)
-			return
-		}
-		// RFC 3706 §5.4: an initial number that is random, with the high bit clear.
-		s.queries.last = binary.BigEndian.Uint32(b)>>1 + 1
+	if s.dpd.Asking() || !s.number() {
+		return
 	}
 	s.queries.first = s.queries.last + 1
 	s.queries.retransmission.Start(now, s.dpd.Ask(now, s.queries.first))
 	s.ask(now)
+}
+
+// number draws the first sequence number: RFC 3706 §5.4, random, with the high bit
+// clear.
+func (s *SA) number() bool {
+	if s.queries.last != 0 {
+		return true
+	}
+	b, err := session.Draw(s.env.Rand, 4)
+	if err != nil {
+		s.internal(err)
+		return false
+	}
+	s.queries.last = binary.BigEndian.Uint32(b)>>1 + 1
+	return true
+}
+
+// keepAlive is the rule for peers without DPD (D9): a keepalive for each interval of
+// silence, and three in a row that no sign of life follows make the peer dead. It
+// is the message of DPD, which a peer that does not know it ignores.
+func (s *SA) keepAlive(now time.Time) {
+	send, missed, dead := s.dpd.KeepAlive(now)
+	if missed {
+		st := s.dpd.Status()
+		s.audit(slog.LevelInfo, fmt.Sprintf("keepalive incrementing error counter (%d/3)", st.Errors))
+	}
+	switch {
+	case dead:
+		s.bury(now, "peer gives no sign of life after 3 keepalives")
+	case send && s.number():
+		s.queries.first = s.queries.last + 1
+		s.ask(now)
+	}
 }
 
 // tickDPD asks a periodic peer, asks again, and in the end buries it (D5).
@@ -66,14 +93,23 @@ func (s *SA) tickDPD(now time.Time) {
 		}
 		return
 	}
-	if session.Passed(now, s.dpd.Due()) {
+	if session.Passed(now, s.dueDPD()) {
 		s.probe(now)
 	}
+}
+
+// dueDPD is when to ask a periodic peer, zero for never.
+func (s *SA) dueDPD() time.Time {
+	if s.dpd.Keepalive() {
+		return s.dpd.KeepaliveDue()
+	}
+	return s.dpd.Due()
 }
 
 // Silence is what the data path says of one of our children: we send, and
 // nothing that authenticates comes back (D3).
 func (s *SA) Silence(now, lastIn time.Time) {
+	s.dpd.Heard(lastIn)
 	if s.state == Established && s.dpd.Silent(now, lastIn) {
 		s.probe(now)
 	}
@@ -102,12 +138,12 @@ func (s *SA) peerDPD(now time.Time, n wire.V1Notify) {
 		s.notify(now, s.dpdNotify(wire.V1NotifyRUThereAck, seq))
 		return
 	}
-	if !s.dpd.Asking() || seq < s.queries.first || seq > s.queries.last {
-		s.queries.ignored++
+	if s.dpd.Keepalive() && seq == s.queries.last || s.dpd.Asking() && seq >= s.queries.first && seq <= s.queries.last {
+		s.dpd.Answered(now)
+		s.queries.retransmission.Stop()
 		return
 	}
-	s.dpd.Answered(now)
-	s.queries.retransmission.Stop()
+	s.queries.ignored++
 }
 
 // bury ends an ISAKMP SA whose peer is dead, in the order of D8: the child SAs, a

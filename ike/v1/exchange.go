@@ -137,6 +137,9 @@ func (s *SA) receive(now time.Time, x *exchange, d session.Datagram, h wire.Head
 		x.chain.Advance(d.Data)
 	}
 	s.follow(d)
+	if s.phase1 == nil {
+		s.dpd.Alive(now) // it proves that the peer is there, D3
+	}
 	s.trace("in", m)
 	take := x.next.take
 	x.next = step{}

@@ -1,6 +1,7 @@
 package v1_test
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ import (
 // version is what IKEv1 brings to its ladders.
 var version = &ladder.Version{
 	Number: 1, IKE: "aes128-sha256-ecp256", Established: v1.Established.String(), HalfOpen: v1.HalfOpen.String(), Terse: true,
-	Connection: connection, Command: func(*ladder.World, *ladder.Gateway, string, ladder.Words) bool { return false }, Garbage: garbage,
+	Connection: connection, Command: command, Garbage: garbage,
 	Trials: ladder.Trials{
 		Words:     ladder.Words{"recover": "yes"},
 		Handshake: 9,
@@ -38,6 +39,21 @@ func TestHandshakeSurvivesSpoiltMessages(t *testing.T) { ladder.HandshakeSurvive
 func TestReplayChangesNothing(t *testing.T)            { ladder.ReplayChangesNothing(t, version) }
 func TestHalfOpenLimit(t *testing.T)                   { ladder.HalfOpenLimit(t, version) }
 func FuzzDatagram(f *testing.F)                        { ladder.FuzzDatagram(f, version) }
+
+// command is what only ladders of IKEv1 say: of a gateway that is mute nobody hears
+// that it knows dead peer detection (D9).
+func command(w *ladder.World, g *ladder.Gateway, name string, _ ladder.Words) bool {
+	if name != "mute" {
+		return false
+	}
+	vendor := wire.V1VendorDPD.Payload().Data
+	w.Watch = func(from *ladder.Gateway, d session.Datagram) {
+		if at := bytes.Index(d.Data, vendor); from == g && at >= 0 {
+			d.Data[at] ^= 0xff
+		}
+	}
+	return true
+}
 
 // connection reads the words that only an IKEv1 connection has.
 func connection(t testing.TB, c *session.Connection, words ladder.Words) {

@@ -377,6 +377,9 @@ func (s *SA) establish(now time.Time) {
 	s.expireAt = time.Time{}
 	s.move(Established)
 	s.dpd = session.NewLiveness(s.conn.DPD, now)
+	if !s.vendors[wire.V1VendorDPD] {
+		s.dpd.UseKeepalive()
+	}
 	life := ikeLife(s.conn).Time
 	if negotiated := s.suite.Lifetime.Time; negotiated > 0 {
 		life = min(life, negotiated)

@@ -137,7 +137,7 @@ func (s *SA) Established() bool { return s.state == Established }
 func (s *SA) Deadline() time.Time {
 	first := session.Earliest(s.softAt, s.hardAt, s.expireAt, s.keepaliveAt, s.queries.retransmission.Due())
 	if s.state == Established {
-		first = session.Earliest(first, s.dpd.Due())
+		first = session.Earliest(first, s.dueDPD())
 	}
 	for _, x := range s.exchanges {
 		first = session.Earliest(first, x.retransmission.Due(), x.until)

@@ -16,6 +16,7 @@ func (s *SA) Status(now time.Time) session.IKEStatus {
 		NATLocal: s.natLocal, NATRemote: s.natRemote,
 		Age: now.Sub(s.created), RekeyIn: session.Until(now, s.softAt), DPD: s.dpd.Status(),
 	}
+	st.DPD.Rejected = s.queries.ignored
 	if s.keys != nil {
 		st.Suite = s.suite.Proposal.String()
 	}
@@ -82,9 +83,6 @@ func (s *SA) Negotiating() bool {
 func (s *SA) SamePeer(o *SA) bool {
 	return s.conn != nil && s.conn == o.conn && !s.peerID.IsZero() && s.peerID.Equal(o.peerID)
 }
-
-// Ignored counts DPD messages with a sequence number that does not follow (D9).
-func (s *SA) Ignored() uint64 { return s.queries.ignored }
 
 // ForgetAll drops everything without a word to the peer.
 func (s *SA) ForgetAll(now time.Time) { s.free(now) }

@@ -89,6 +89,8 @@ type Peer struct {
 	PeerLastSeq   uint32   `json:"peer_last_seq"`
 	Outstanding   bool     `json:"outstanding"`
 	Unanswered    int      `json:"unanswered"` // queries in a row
+	Method        string   `json:"method"`     // dpd, or keepalive for an IKEv1 peer that announced no DPD (D9)
+	Rejected      uint64   `json:"rejected"`   // IKEv1: messages of it with a sequence number that does not follow (D9)
 	Mode          string   `json:"mode"`
 	Interval      float64  `json:"interval_s"`
 	Retry         float64  `json:"retry_s"`
