@@ -80,8 +80,10 @@ func (e *Engine) open(now time.Time, d session.Datagram) {
 		e.stray(now, d, "IKE_SA_INIT of our own, reflected")
 		return
 	}
-	if reason := e.refuseVersion(now, d, 2); reason != "" {
-		e.stray(now, d, reason)
+	if e.refuseVersion(now, d, 2) {
+		if e.answers.take(now) {
+			e.answerClear(d, msg.Header, wire.Notify{Type: wire.NotifyNoProposalChosen})
+		}
 		return
 	}
 	if !e.admit(now, d, msg) {

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -97,8 +98,8 @@ func (e *Engine) openV1(now time.Time, d session.Datagram, h wire.Header) {
 		e.stray(now, d, "too many half-open ISAKMP SAs")
 		return
 	}
-	if reason := e.refuseVersion(now, d, 1); reason != "" {
-		e.stray(now, d, reason)
+	if e.refuseVersion(now, d, 1) {
+		v1.Refuse(e.v1, now, d, h)
 		return
 	}
 	msg, err := wire.ParseV1Message(d.Data)
@@ -113,24 +114,27 @@ func (e *Engine) openV1(now time.Time, d session.Datagram, h wire.Header) {
 	}
 }
 
-// refuseVersion says why a peer may not use this version of IKE, "" when it may:
-// the connections that have its address are all of the other one.
-func (e *Engine) refuseVersion(now time.Time, d session.Datagram, version int) string {
+// refuseVersion says why a peer may not use this version of IKE and reports true,
+// or false when it may: the connections that have its address are all of the other one.
+func (e *Engine) refuseVersion(now time.Time, d session.Datagram, version int) bool {
 	var other *session.Connection
 	for _, c := range e.candidates(d.Local.Addr(), d.Remote.Addr()) {
 		if c.Version == version {
-			return ""
+			return false
 		}
 		if other == nil {
 			other = c
 		}
 	}
 	if other == nil {
-		return ""
+		return false
 	}
 	reason := fmt.Sprintf("peer speaks IKEv%d, connection %s is for IKEv%d only (configuration key: version)", version, other.Name, other.Version)
 	host{e}.Refused(now, other.Name, reason)
-	return reason
+	if e.logs.take(now) {
+		e.out.Audit(slog.LevelWarn, "negotiation refused", slog.String("conn", other.Name), slog.String("peer", d.Remote.String()), slog.String("reason", reason))
+	}
+	return true
 }
 
 // candidates are the connections of both versions that a peer may mean.

@@ -276,6 +276,13 @@ func (s *SA) clearInformational(now time.Time, d session.Datagram) {
 	}
 }
 
+// Refuse answers the first message of a peer that no IKEv1 connection is for.
+func Refuse(env *Env, now time.Time, d session.Datagram, h wire.Header) {
+	s := newSA(env, now, d.Local, d.Remote)
+	s.spiI = h.InitiatorSPI
+	s.refuseClear(now, wire.V1NotifyNoProposalChosen)
+}
+
 // refuseClear answers in the clear, within limits, and keeps no state.
 func (s *SA) refuseClear(now time.Time, t wire.V1NotifyType) {
 	if !s.env.Host.MayAnswer(now) {
