@@ -103,9 +103,6 @@ func (o *CompareOptions) load(ctx context.Context, p tunnelPeer) (got map[string
 	if r.Received == 0 {
 		return nil, errors.New("the tunnel carries no ping")
 	}
-	if _, err := lab.B.Start("iperf3", "-s"); err != nil {
-		return nil, err
-	}
 	got = map[string]float64{}
 	for _, t := range tunnelTraffic {
 		if got[t.name], err = iperf(ctx, lab, t, o.Time); err != nil {
@@ -130,24 +127,60 @@ type iperfReport struct {
 	} `json:"end"`
 }
 
-// iperf sends from A to B and returns what B received.
-func iperf(ctx context.Context, lab *netlab.Gateways, t traffic, on time.Duration) (float64, error) {
+// iperfTries is how often a run is begun: a control connection can perish in the
+// very overload that the run makes.
+const iperfTries = 3
+
+// iperf sends from A to B and returns what B received. Each try has a server of its
+// own, as one whose client went away does not always take the next.
+func iperf(ctx context.Context, lab *netlab.Gateways, t traffic, on time.Duration) (rate float64, err error) {
+	for range iperfTries {
+		if rate, err = iperfOnce(ctx, lab, t, on); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	return rate, err
+}
+
+func iperfOnce(ctx context.Context, lab *netlab.Gateways, t traffic, on time.Duration) (float64, error) {
+	server, err := lab.B.Start("iperf3", "-s", "-1")
+	if err != nil {
+		return 0, err
+	}
+	defer server.Stop()
+	if err := listening(ctx, server); err != nil {
+		return 0, err
+	}
 	seconds := strconv.Itoa(max(1, int(on.Round(time.Second)/time.Second)))
 	argv := append([]string{"iperf3", "-J", "-c", lab.B4.String(), "-B", lab.A4.String(), "-t", seconds}, t.iperf...)
 	ctx, cancel := context.WithTimeout(ctx, on+20*time.Second)
 	defer cancel()
-	var out string
-	var report iperfReport
-	for try := 0; ; try++ {
-		var err error
-		if out, err = lab.A.Run(ctx, argv...); err == nil {
-			break
-		}
-		if try == 50 || ctx.Err() != nil {
-			return 0, err
-		}
-		time.Sleep(100 * time.Millisecond) // the server starts, or still cleans up
+	out, err := lab.A.Run(ctx, argv...)
+	if err != nil {
+		return 0, fmt.Errorf("%w; the server says %q", err, server.Output())
 	}
+	return readIperf(out, t)
+}
+
+// listening waits until a server of iperf3 takes connections: its port stands in
+// its namespace's table in state 0A, TCP_LISTEN (proc_pid_net(5)).
+func listening(ctx context.Context, server *netlab.Process) error {
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+		for _, table := range []string{"tcp", "tcp6"} {
+			text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", server.PID, table)) // it may have ended
+			for line := range strings.Lines(string(text)) {
+				if f := strings.Fields(line); len(f) > 3 && strings.HasSuffix(f[1], ":1451") && f[3] == "0A" {
+					return nil
+				}
+			}
+		}
+	}
+	return errors.Join(fmt.Errorf("iperf3 does not listen: %q", server.Output()), ctx.Err())
+}
+
+// readIperf takes the figure that the traffic is measured by from a report.
+func readIperf(out string, t traffic) (float64, error) {
+	var report iperfReport
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		return 0, fmt.Errorf("iperf3's report: %w", err)
 	}
