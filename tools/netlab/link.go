@@ -2,7 +2,9 @@ package netlab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"time"
@@ -80,6 +82,12 @@ func (n *NS) Bridge(name string, ports ...string) error {
 	}
 	if err := n.Sysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil {
 		return err
+	}
+	// A wire asks no packet filter; asking cost a fifth of what passes it.
+	for _, family := range []string{"ip", "ip6", "arp"} {
+		if err := n.Sysctl("net/bridge/bridge-nf-call-"+family+"tables", "0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	bridge := &netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}
 	if err := n.nl.LinkAdd(bridge); err != nil {
