@@ -35,13 +35,14 @@ type CompareOptions struct {
 	Commit     string
 	Pipeline   bool
 	Veth       bool
+	Cipher     bool                             // AES-GCM alone
 	Gateways   StartGateways                    // runs Spindle on both gateways of a lab
 	Say        func(format string, args ...any) // progress
 }
 
 // Ratio is one line of the comparison. Above 1 Spindle is ahead.
 type Ratio struct {
-	Bench     string  `json:"bench"` // pipeline, veth
+	Bench     string  `json:"bench"` // crypto, pipeline, veth
 	Peer      string  `json:"peer"`
 	Pages     Pages   `json:"pages,omitempty"` // what both stood on
 	Direction string  `json:"direction,omitempty"`
@@ -95,6 +96,11 @@ func Compare(ctx context.Context, o CompareOptions) (c Comparison, err error) {
 		return c, err
 	}
 	defer restore()
+	if o.Cipher {
+		if err := c.cryptos(ctx, &o, suite); err != nil {
+			return c, err
+		}
+	}
 	if o.Pipeline {
 		if err := c.pipelines(ctx, &o, suite); err != nil {
 			return c, err

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Makes what the comparison runs, in the folder $1: DPDK's ipsec-secgw and
-# wireguard-go. What cannot be made is named on stdout as "PEER: reason", and the
+# wireguard-go, beside packages. What cannot be made is named on stdout as "PEER: reason", and the
 # others are made all the same.
 set -uo pipefail
 dir=${1:?usage: prepare.sh FOLDER}
 mkdir -p "$dir"
 export DEBIAN_FRONTEND=noninteractive
 
-packages=(libdpdk-dev librte-net-pcap23 librte-net-null23 librte-crypto-ipsec-mb23 gcc make pkg-config
+packages=(dpdk-dev libdpdk-dev librte-net-pcap23 librte-net-null23 librte-crypto-ipsec-mb23 gcc make pkg-config
   wireguard-tools iperf3 charon-systemd strongswan-swanctl libstrongswan-extra-plugins libcharon-extra-plugins)
 
 cannot() { echo "$1: $2"; }
