@@ -44,7 +44,7 @@ func (c *connection) status(now time.Time) session.ConnectionStatus {
 	switch {
 	case c.lastError != "":
 		st.Reason = c.lastError
-	case c.conf.Start == session.StartNever && c.conf.V1.EasyVPN():
+	case c.conf.Start == session.StartNever && c.conf.V1.EasyVPN:
 		st.Reason = "waits for spindle up"
 	case c.conf.Start == session.StartNever || c.conf.Remote.Any():
 		st.Reason = "waits for the peer"

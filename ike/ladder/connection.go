@@ -29,6 +29,7 @@ func (w *World) Connection(words Words) session.Connection {
 		MOBIKE: words["mobike"] == "yes", InvalidSPIRecovery: words["recovery"] == "on", IdleIKE: words["idleike"] == "yes",
 		Pool: pool(t, words["pool"], words["dns"], words["split"]),
 	}
+	c.Translate = words["translate"] == "yes"
 	authenticate(t, &c, words)
 	fmt.Sscan(words.Get("version", fmt.Sprint(w.version.Number)), &c.Version)
 	c.NATKeepalive, _ = time.ParseDuration(words["keepalive"])

@@ -33,7 +33,20 @@ func (w *World) addSA(g *Gateway, sa sadb.SA) {
 	if sa.Policy != 0 {
 		policy = fmt.Sprintf(" policy %d", sa.Policy)
 	}
-	w.Say(g, "add %s SA %s %s%s%s", sa.Direction, w.spi(g, sa.Pair), sa.Suite, policy, encap)
+	w.Say(g, "add %s SA %s %s%s%s%s", sa.Direction, w.spi(g, sa.Pair), sa.Suite, policy, encap, w.behind(g, sa))
+}
+
+// behind says what inside hosts are translated to. The SAs that do so have one owner.
+func (w *World) behind(g *Gateway, sa sadb.SA) string {
+	if !sa.Translate.IsValid() {
+		return ""
+	}
+	for _, other := range g.In {
+		if other.Conn == sa.Conn && other.Translate == sa.Translate && other.Pair.Worker() != sa.Pair.Worker() {
+			w.T.Errorf("%s: mappings behind %v have two owners", g.Name, sa.Translate)
+		}
+	}
+	return fmt.Sprintf(" behind %v", sa.Translate)
 }
 
 func (w *World) deleteSA(g *Gateway, o session.DeleteSA) {

@@ -76,6 +76,7 @@ func NewChildSA(now time.Time, rand io.Reader, t ChildTerms) (ChildSA, error) {
 		Pair: t.In, Conn: t.Conn.Name, Child: t.Conf.Name,
 	}
 	t.Conf.Shape(&half)
+	t.Conn.Conceal(t.Conf, &half)
 	inbound, outbound := half, half
 	inbound.SPI, inbound.Direction, inbound.Key = t.In, sadb.Inbound, t.KeyIn
 	outbound.SPI, outbound.Direction, outbound.Key = t.Out, sadb.Outbound, t.KeyOut
@@ -166,13 +167,14 @@ func (c *ChildSA) SameSelectors(o *ChildSA) bool {
 	return slices.Equal(c.LocalTS, o.LocalTS) && slices.Equal(c.RemoteTS, o.RemoteTS)
 }
 
-// Carries reports whether the selectors admit a packet; the zero flow is any.
+// Carries reports whether the selectors admit a packet, as the SPD sees it; the zero
+// flow is any.
 func (c *ChildSA) Carries(flow sadb.Flow) bool {
 	matches := func(set []sadb.Selector, addr netip.Addr, port uint16) bool {
 		return slices.ContainsFunc(set, func(s sadb.Selector) bool { return s.Matches(addr, flow.Protocol, port) })
 	}
 	return flow == sadb.Flow{} ||
-		matches(c.LocalTS, flow.Src, flow.SrcPort) && matches(c.RemoteTS, flow.Dst, flow.DstPort)
+		matches(c.Conn.Inside(c.Conf, c.LocalTS), flow.Src, flow.SrcPort) && matches(c.RemoteTS, flow.Dst, flow.DstPort)
 }
 
 // Due is when the child SA wants attention, zero for never.

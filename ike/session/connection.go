@@ -43,6 +43,7 @@ type Connection struct {
 
 	Pool      *Pool // inside addresses for peers that ask for one, nil gives none
 	VirtualIP bool  // we ask the peer for inside addresses, as its client
+	Translate bool  // and hide what the children have on their local side behind the one it gives
 	Childless bool  // the first child SA has an exchange of its own behind IKE_AUTH (RFC 6023)
 
 	Children []Child
@@ -52,7 +53,7 @@ type Connection struct {
 // to an SPI that we lost (V5), or nothing when it is.
 func (c *Connection) Unrecoverable() string {
 	switch {
-	case c.V1.EasyVPN():
+	case c.V1.EasyVPN:
 		return "it is an Easy VPN client, which begins anyhow"
 	case c.Remote.Any():
 		return "its peers have no configured address"

@@ -94,6 +94,7 @@ func (s *SPD) Remove(out *Outbox, conn string) {
 // one configured child, so each gets an entry of its own.
 func (s *SPD) Bind(out *Outbox, conn *Connection, child *Child, local, remote []sadb.Selector) *Binding {
 	conf := s.configured(conn.Name, child.Name)
+	local = conn.Inside(child, local)
 	whole := slices.Equal(local, child.Local) && slices.Equal(remote, child.Remote)
 	if conf != nil && whole && !conn.Remote.Any() {
 		conf.users++
@@ -104,7 +105,7 @@ func (s *SPD) Bind(out *Outbox, conn *Connection, child *Child, local, remote []
 		Action:   sadb.Protect,
 		Local:    local, Remote: remote,
 		// A client's entry comes with its child SA, whose first packets then wait.
-		Acquire: (conn.Start != StartNever || conn.V1.EasyVPN()) && !conn.Remote.Any(),
+		Acquire: (conn.Start != StartNever || conn.V1.EasyVPN) && !conn.Remote.Any(),
 		Access:  child.AccessOut,
 		Conn:    conn.Name, Child: child.Name,
 	}

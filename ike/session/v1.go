@@ -12,12 +12,9 @@ type V1 struct {
 	XAuth      bool // server: XAUTH asks for one of the connection's Users
 	Config     bool // client: mode config gives the inner address
 	Push       bool // mode config by push instead of pull
-	Extend     bool // Easy VPN client: the children keep their own local selectors
-	Translate  bool // Easy VPN client: the children's local selectors hide behind the inner address
+	EasyVPN    bool // client (E): in client mode the connection translates, or else
+	Extend     bool // the children keep their own local selectors
 }
-
-// EasyVPN reports whether the connection is an Easy VPN client (E).
-func (v V1) EasyVPN() bool { return v.Extend || v.Translate }
 
 // Auths are the ways to authenticate phase 1 that the connection takes.
 func (v V1) Auths(initiator bool) []suite.V1Auth {

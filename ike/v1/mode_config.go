@@ -98,7 +98,7 @@ func (s *SA) configured(now time.Time, a wire.V1Attributes) {
 	}
 	s.audit(slog.LevelInfo, "mode config taken", slog.String("address", join(valid(c.addr))), slog.String("dns", join(c.dns)),
 		slog.String("wins", join(c.wins)), slog.String("domain", c.domain), slog.String("split", join(c.split)), slog.String("banner", c.banner))
-	if c.addr.IsValid() && !c.hosted && !s.conn.V1.Extend {
+	if c.addr.IsValid() && !c.hosted && !s.conn.V1.Extend && s.conn.OwnsAssigned() {
 		c.hosted = true
 		s.env.Assigned.Add(s.env.Out, c.addr)
 	}

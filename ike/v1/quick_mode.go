@@ -75,7 +75,7 @@ func (s *SA) beginQuick(now time.Time, t task) {
 
 // offerQuick makes SPI, nonce and key exchange, and the payloads of message 1.
 func (s *SA) offerQuick(q *quick) (payloads []wire.Payload, err error) {
-	if q.spi, err = s.env.SPIs.Allocate(-1); err != nil {
+	if q.spi, err = s.env.SPIs.Allocate(s.conn.Owner()); err != nil {
 		return nil, err
 	}
 	if q.ni, err = s.env.newNonce(); err != nil {
@@ -314,7 +314,7 @@ func (s *SA) compose(q *quick, esp suite.V1ESP, chosen wire.V1Proposal, m wire.V
 			return nil, t, err
 		}
 	}
-	if q.spi, err = s.env.SPIs.Allocate(-1); err != nil {
+	if q.spi, err = s.env.SPIs.Allocate(s.conn.Owner()); err != nil {
 		return nil, t, err
 	}
 	t = q.terms()

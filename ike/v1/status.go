@@ -33,7 +33,7 @@ func (s *SA) Leases() []session.LeaseStatus {
 	case s.config.leased:
 		p := s.conn.Pool
 		l.Conn, l.DNS, l.Subnets, l.WINS, l.Domain, l.Banner = s.conn.Name, p.DNS, p.Subnets, p.WINS, p.Domain, p.Banner
-	case s.config.hosted || s.config.told && s.conn.V1.Extend:
+	case s.config.told:
 		c := &s.config
 		l.Conn, l.Ours, l.DNS, l.Subnets, l.WINS, l.Domain, l.Banner = s.conn.Name, true, c.dns, c.split, c.wins, c.domain, c.banner
 	default:

@@ -43,6 +43,9 @@ func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
 		s.config.wanted = append(s.config.wanted, wanted{conf, flow})
 		return
 	}
+	if flow != (sadb.Flow{}) && s.conn.Hides(conf) {
+		flow.Src = s.config.addr // as it will be once it is translated
+	}
 	for _, p := range s.leased(choosePairs(conf, sadb.Flow{})) {
 		stands := s.findChild(func(c *child) bool {
 			return c.Conf.Name == conf.Name && c.pair == p && c.state < childLingering && (c.Sends() || c.Waits())

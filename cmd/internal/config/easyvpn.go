@@ -13,17 +13,18 @@ type easyVPN struct {
 	key    session.Secret
 }
 
-func (d *decoder) easyFields(n ast.Node, into *session.V1) (e easyVPN) {
-	into.Translate = true
+func (d *decoder) easyFields(n ast.Node, c *session.Connection) (e easyVPN) {
+	into := &c.V1
+	c.Translate, into.EasyVPN = true, true
 	d.object(n, "easyvpn",
 		may("connect", chooseInto(d, &e.manual, "easyvpn connect", choice[bool]{"auto", false, false}, choice[bool]{"manual", true, false})),
 		must("group", func(n ast.Node) { e.group = d.word(n, "easyvpn group") }),
 		must("key", func(n ast.Node) { e.key = d.secret(n, "key", "key") }),
 		must("user", func(n ast.Node) { into.User = d.word(n, "easyvpn user") }),
 		must("password", func(n ast.Node) { into.Password = d.secret(n, "password", "password") }),
-		may("mode", chooseInto(d, &into.Translate, "easyvpn mode", choice[bool]{"client", true, false}, choice[bool]{"network-extension", false, false})),
+		may("mode", chooseInto(d, &c.Translate, "easyvpn mode", choice[bool]{"client", true, false}, choice[bool]{"network-extension", false, false})),
 	)
-	into.Extend = !into.Translate
+	into.Extend = !c.Translate
 	return e
 }
 

@@ -68,7 +68,7 @@ func (d *decoder) version1Fields(c *session.Connection, v *ikev1) []field {
 			chooseInto(d, &c.V1.Push, "mode_config", choice[bool]{"pull", false, false}, choice[bool]{"push", true, false})(n)
 		}),
 		may("xauth", func(n ast.Node) { v.xauth = n; d.xauth(n, &c.V1) }),
-		may("easyvpn", func(n ast.Node) { v.vpn = n; v.easy = d.easyFields(n, &c.V1) }),
+		may("easyvpn", func(n ast.Node) { v.vpn = n; v.easy = d.easyFields(n, c) }),
 	}
 }
 

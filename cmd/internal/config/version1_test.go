@@ -103,7 +103,7 @@ func TestEasyVPN(t *testing.T) {
 	text := old(vpn + "    allow_weak: [aggressive-psk]\n")
 	c := load(strings.Replace(text, "        remote: [10.8.8.0/24]\n", "", 1))
 	v := c.V1
-	if c.Version != 1 || !v.Aggressive || v.User != "carol" || string(v.Password) != "tiramisu" || !v.Config || !v.Extend || v.Translate {
+	if c.Version != 1 || !v.Aggressive || v.User != "carol" || string(v.Password) != "tiramisu" || !v.Config || !v.Extend || c.Translate {
 		t.Errorf("%+v", v)
 	}
 	if c.Local.ID.String() != "keyid:road" || !c.Remote.ID.IsZero() || len(c.Remote.Hosts) != 2 || len(c.PSK) == 0 || c.Start != session.StartNow {
@@ -113,7 +113,7 @@ func TestEasyVPN(t *testing.T) {
 		t.Errorf("child %+v", child)
 	}
 	text = strings.NewReplacer("connect: auto", "connect: manual", ", mode: network-extension", "", "        local: [10.6.6.0/24]\n", "", "    version: 1\n", "").Replace(text)
-	if c := load(text); c.Start != session.StartNever || !c.V1.Translate || c.V1.Extend || c.Version != 1 || len(c.Children[0].Local) != 0 {
+	if c := load(text); c.Start != session.StartNever || !c.Translate || c.V1.Extend || c.Version != 1 || len(c.Children[0].Local) != 0 {
 		t.Errorf("%+v", c)
 	}
 }
