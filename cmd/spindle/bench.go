@@ -33,7 +33,7 @@ and counters, and says what it does not measure.`,
 	}
 	c.PersistentFlags().StringP("output", "o", "table", "table or json")
 	c.PersistentFlags().String("commit", "", "commit to name in the result (default what the binary was built from)")
-	c.AddCommand(benchPipelineCommand(), benchCryptoCommand(), benchIKECommand(), benchVethCommand(), benchCompareCommand())
+	c.AddCommand(benchPipelineCommand(), benchCryptoCommand(), benchIKECommand(), benchDPDCommand(), benchVethCommand(), benchCompareCommand())
 	return c
 }
 
