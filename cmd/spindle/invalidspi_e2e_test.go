@@ -85,6 +85,28 @@ func lostAndFound(t *testing.T, p party, l loss, loser string) {
 	b.ping(b.B, b.B4, b.A4, 5)
 }
 
+// TestQuickCrashDetection: V9: R8 is killed and started again, and neither end
+// recovers lost SPIs. R6 asks after the interval, is shown the token of RFC 6290,
+// and does not wait for four more queries.
+func TestQuickCrashDetection(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, "qcd", netlab.Options{}).spindles(nil)
+	b.up()
+	losses[1].lose(b, b.r8)
+	sent := time.Now()
+	check(t, b.r6.Await(t.Context(), 2*patience, "learn of the crash", func() bool {
+		r, err := netlab.Ping(t.Context(), b.A, b.A4, b.B4, 1, 100*time.Millisecond, 100*time.Millisecond)
+		return err == nil && r.Received == 1
+	}))
+	if outage := time.Since(sent); outage > 14*time.Second {
+		t.Errorf("V9: the outage was %v, want the interval of 10 s and a negotiation", outage)
+	}
+	if log := b.r6.Log(); !strings.Contains(log, "peer has lost the IKE SA and proved it") || strings.Contains(log, "DPD incrementing") {
+		t.Error("V9: R6 did not take the token, or waited for dead peer detection")
+	}
+	b.agree()
+}
+
 // stale is the pair that who did not lose anything still holds, as R6 names it.
 func (b *bed) stale(loser string) (pair [2]string) {
 	b.t.Helper()

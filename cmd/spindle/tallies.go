@@ -59,6 +59,10 @@ var outcomes = map[string]string{
 	"negotiation failed":         "ike_failed",
 	"negotiation refused":        "ike_refused",
 	"half-open IKE SA timed out": "ike_timed_out",
+	// The same of IKEv1, where a rekey is another phase 1.
+	"ISAKMP SA established":         "ike_established",
+	"ISAKMP SA replaced":            "ike_rekeyed",
+	"half-open ISAKMP SA timed out": "ike_timed_out",
 }
 
 // note counts how a negotiation ended.

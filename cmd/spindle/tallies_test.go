@@ -2,6 +2,7 @@ package main
 
 import (
 	"log/slog"
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -66,13 +67,18 @@ func TestOutcomes(t *testing.T) {
 		{Event: "IKE SA established", Attrs: []slog.Attr{slog.String("conn", "r8")}},
 		{Event: "IKE SA established", Attrs: []slog.Attr{slog.String("conn", "r8")}},
 		{Event: "negotiation refused", Attrs: []slog.Attr{slog.String("peer", "192.0.2.9:500")}},
+		{Event: "ISAKMP SA established", Attrs: []slog.Attr{slog.String("conn", "old")}},
+		{Event: "ISAKMP SA replaced", Attrs: []slog.Attr{slog.String("conn", "old")}},
+		{Event: "half-open ISAKMP SA timed out"},
 		{Event: "IKE message"},
 	} {
 		c.tallies.note(a)
 	}
 	got := c.tallies.outcomes
-	if len(got) != 2 || got[outcome{"r8", "ike_established"}] != 2 || got[outcome{"", "ike_refused"}] != 1 {
-		t.Errorf("%v", got)
+	want := map[outcome]uint64{{"r8", "ike_established"}: 2, {"", "ike_refused"}: 1,
+		{"old", "ike_established"}: 1, {"old", "ike_rekeyed"}: 1, {"", "ike_timed_out"}: 1}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -91,9 +91,14 @@ func (b *bed) pinging(from *netlab.NS) (stop func()) {
 }
 
 // TestWhy breaks a tunnel in the ways of proof 7; the cause must be named.
-func TestWhy(t *testing.T) {
-	b := newBed(t, "why", netlab.Options{}).spindles(nil)
+func TestWhy(t *testing.T) { with(t, ours, whys) }
+
+func whys(t *testing.T, p party) {
+	b := p.bed(t, "why", nil, nil)
 	good6, good8 := testbed.R6(b.Gateways), testbed.R8(b.Gateways)
+	p.speak(&good6)
+	p.speak(&good8)
+	refused := map[int]string{1: "INVALID-ID-INFORMATION", 2: "TS_UNACCEPTABLE"}[p.version]
 	steps := []struct {
 		name string
 		run  func(b *bed)
@@ -113,7 +118,7 @@ func TestWhy(t *testing.T) {
 			bad.LocalTS = prefixes("10.7.7.7/32")
 			b.configured(good6.YAML(), bad.YAML())
 			b.attempt()
-			b.names(b.r6, "r8", "selectors", "TS_UNACCEPTABLE", "10.8.8.8")
+			b.names(b.r6, "r8", "selectors", refused, "10.8.8.8")
 			b.names(b.r8, "r6", "selectors", "10.7.7.7")
 		}},
 		{"policy shadowed", func(b *bed) {

@@ -49,7 +49,11 @@ func (w *World) send(g *Gateway, o session.Send, text string) {
 		w.spoil(&d)
 		w.spoil = nil
 	}
-	w.Deliver(w.Now.Add(Latency), to, d)
+	wait := Latency
+	if w.Hold != nil {
+		wait += w.Hold(to, d)
+	}
+	w.Deliver(w.Now.Add(wait), to, d)
 }
 
 // outside and inside are what a NAT does to one address. It keeps ports but for

@@ -26,6 +26,8 @@ type World struct {
 	Log      strings.Builder                         // what happened
 	Watch    func(from *Gateway, d session.Datagram) // sees every datagram
 	Drop     int                                     // so many datagrams get lost
+	// Hold is how much later than usual a datagram arrives, nil for not at all.
+	Hold func(to string, d session.Datagram) time.Duration
 
 	version *Version
 	flight  []arrival                 // by time

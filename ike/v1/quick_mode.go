@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"spindle/ike/session"
@@ -257,8 +258,12 @@ func (s *SA) answerQuick(now time.Time, x *exchange, m wire.V1Message) {
 	x.fail = func(now time.Time, reason string) { s.quickUnanswered(now, q, reason) }
 	check := func(m wire.V1Message) error { return sameHash(m, want) }
 	s.sayHashed(now, x, answer, step{check, func(now time.Time, d session.Datagram, m wire.V1Message) {
+		owner := s.heir(c)
 		x.until, x.sent, x.quick = now.Add(exchangeLife), nil, nil
-		s.switchOver(now, c)
+		owner.switchOver(now, c)
+		if owner != s {
+			s.env.Host.Changed(now, owner)
+		}
 	}}, q.ni)
 }
 
@@ -282,7 +287,7 @@ func (s *SA) grant(now time.Time, q *quick, m wire.V1Message) (answer []wire.Pay
 	}
 	if q.conf == nil {
 		return nil, t, wire.V1NotifyInvalidIDInformation,
-			fmt.Sprintf("no child has the selectors that the peer asks for, %v (configuration keys: children.local, children.remote)", q.pair)
+			fmt.Sprintf("no child has the selectors that the peer asks for, %v; we accept %s (configuration keys: children.local, children.remote)", q.pair, s.accepted())
 	}
 	esp, chosen, err := suite.V1SelectESP(q.conf.ESP, s.modesOf(q.conf), offer)
 	if err != nil {
@@ -338,6 +343,17 @@ func (s *SA) match(p pair) *session.Child {
 		}
 	}
 	return nil
+}
+
+// accepted writes what the connection's children are for.
+func (s *SA) accepted() string {
+	var list []string
+	for i := range s.conn.Children {
+		for _, p := range s.leased(pairs(&s.conn.Children[i])) {
+			list = append(list, fmt.Sprintf("%s: %v", s.conn.Children[i].Name, p))
+		}
+	}
+	return strings.Join(list[:min(len(list), 8)], ", ")
 }
 
 // refuseQuick tells the peer why not, inside the ISAKMP SA.

@@ -104,6 +104,7 @@ type SA struct {
 	expireAt    time.Time // half open, replaced or detached for too long
 	keepaliveAt time.Time
 	rekeyed     bool // we asked for its successor
+	overdue     bool // its lifetime is over and the successor is late
 }
 
 // State is where the ISAKMP SA stands.
@@ -159,8 +160,7 @@ func (s *SA) Tick(now time.Time) {
 		s.expire(now)
 	}
 	if session.Passed(now, s.hardAt) && s.state == Established {
-		s.audit(slog.LevelWarn, "ISAKMP SA expired")
-		s.detach(now, true)
+		s.outlived(now)
 	}
 	if session.Passed(now, s.softAt) {
 		s.softAt = time.Time{}

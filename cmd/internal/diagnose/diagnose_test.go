@@ -90,6 +90,14 @@ func TestVerdicts(t *testing.T) {
 		{"first message unanswered", with(down(""), func(f *diagnose.Facts) {
 			f.Connection.State, f.IKE = "connecting", []api.IKESA{{State: "init-sent", Remote: "192.0.2.8:500", Age: 4}}
 		}), diagnose.IKEBlocked, ""},
+		{"first message of IKEv1 unanswered", with(down(""), func(f *diagnose.Facts) {
+			f.Connection.State, f.IKE = "connecting", []api.IKESA{{State: "opening", Remote: "192.0.2.8:500", Age: 4}}
+		}), diagnose.IKEBlocked, ""},
+		{"proof of IKEv1 unanswered", with(down(""), func(f *diagnose.Facts) {
+			f.Connection.State, f.IKE = "connecting", []api.IKESA{{State: "opening", Remote: "192.0.2.8:500", Suite: "aes128-sha256-ecp256", Age: 4}}
+		}), diagnose.Authentication, "does not answer our proof"},
+		{"proof of IKEv1 never answered", down("peer does not answer MAIN_MODE after 7 tries: compare psk, local.id (r6) and remote.id (r8) on both ends"), diagnose.Authentication, "compare psk"},
+		{"selectors of IKEv1", down("peer refuses our selectors (INVALID-ID-INFORMATION): we offered x (configuration keys: children.local, children.remote)"), diagnose.Selectors, ""},
 		{"first message just sent", with(down(""), func(f *diagnose.Facts) {
 			f.Connection.State, f.IKE = "connecting", []api.IKESA{{State: "init-sent", Remote: "192.0.2.8:500", Age: 0.3}}
 		}), diagnose.Connecting, ""},

@@ -4,10 +4,16 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"spindle/cmd/internal/api"
 )
 
 // patience is how long an unanswered first message is no cause for concern.
 const patience = 2.0 // seconds
+
+// comparePSK is in the reason when the peer fell silent at our proof of identity:
+// in IKEv1 who cannot decrypt it says nothing.
+const comparePSK = "compare psk"
 
 // refusals tell apart why negotiations fail, by the notification that the peer
 // sent or by the configuration key that our own reason names: every reason does
@@ -16,13 +22,13 @@ var refusals = [...]struct {
 	words                  []string // any of them
 	verdict, cause, action string
 }{
-	{[]string{"AUTHENTICATION_FAILED", "pre-shared keys differ"}, Authentication,
+	{[]string{"AUTHENTICATION_FAILED", "AUTHENTICATION-FAILED", "pre-shared keys differ", comparePSK}, Authentication,
 		"Authentication failed: the pre-shared keys differ, or an identity is not the one the other end expects",
 		"Write the same psk on both ends, and compare local.id here with remote.id there."},
 	{[]string{"configuration key: remote.id", "ID_"}, Identity,
 		"The peer has another identity than the one configured",
 		"Make remote.id here and the identity of the peer the same."},
-	{[]string{"TS_UNACCEPTABLE", "children.local", "children.remote", "INVALID_ID"}, Selectors,
+	{[]string{"TS_UNACCEPTABLE", "children.local", "children.remote", "INVALID_ID", "INVALID-ID"}, Selectors,
 		"The two ends do not agree on the selectors of the child SA",
 		"Make children.local here equal to the remote side there, and children.remote equal to the local side there."},
 	{[]string{"NO_PROPOSAL_CHOSEN", "NO-PROPOSAL-CHOSEN", "configuration key: ike", "configuration key: children.esp", "INVALID_KE_PAYLOAD"}, Proposals,
@@ -57,15 +63,17 @@ func negotiation(f *Facts) finding {
 		return finding{}
 	}
 	for _, sa := range f.IKE {
-		if sa.State == "init-sent" && sa.Age >= patience && !lately(f, c.Since.Time) {
-			return unanswered(f, fmt.Sprintf("IKE_SA_INIT to %s is not answered for %.0f s, the next transmission is under way", sa.Remote, sa.Age))
+		if sa.Age >= patience && !lately(f, c.Since.Time) {
+			if found := opening(f, &sa); found.says != "" {
+				return found
+			}
 		}
 	}
 	if c.LastError == "" {
 		return finding{}
 	}
 	says := fmt.Sprintf("%s, %s ago%s", c.LastError, f.Now.Sub(c.Since.Time).Round(time.Second), next(f))
-	if strings.Contains(c.LastError, "does not answer") {
+	if strings.Contains(c.LastError, "does not answer") && !strings.Contains(c.LastError, comparePSK) {
 		return unanswered(f, says)
 	}
 	for _, r := range refusals {
@@ -80,6 +88,19 @@ func negotiation(f *Facts) finding {
 			action: "Look at the peer's log at that time; spindle debug crypto isakmp shows each message."}
 	}
 	return finding{says: says}
+}
+
+// opening explains an attempt that waits for an answer.
+func opening(f *Facts, sa *api.IKESA) finding {
+	switch {
+	case sa.State == "init-sent", sa.State == "opening" && sa.Suite == "":
+		return unanswered(f, fmt.Sprintf("the first message to %s is not answered for %.0f s, the next transmission is under way", sa.Remote, sa.Age))
+	case sa.State == "opening":
+		return finding{says: fmt.Sprintf("%s agreed on %s, and is silent since we said who we are", sa.Remote, sa.Suite), verdict: Authentication,
+			cause:  fmt.Sprintf("The peer %s does not answer our proof of identity: in IKEv1 that is how a peer behaves whose pre-shared key differs, or who expects another identity.", sa.Remote),
+			action: "Write the same psk on both ends, and compare local.id here with remote.id there."}
+	}
+	return finding{}
 }
 
 // lately tells whether something else failed since the silence could be noted.

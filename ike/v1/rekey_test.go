@@ -1,0 +1,61 @@
+package v1_test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"spindle/ike/ladder"
+	"spindle/ike/session"
+)
+
+// TestPhase1RekeyUnderTraffic: the lifetime of phase 1 is over every two seconds at
+// both ends, and a busy peer takes so long with each message that often neither end
+// has a successor in time, and both open one. A packet that is sent at any moment in
+// either direction has an SA, and the other end holds that.
+func TestPhase1RekeyUnderTraffic(t *testing.T) {
+	for seed := range 200 {
+		w := ladder.Running(t, version, ladder.Words{"ikelife": "2s"})
+		rnd := rand.New(rand.NewPCG(uint64(seed), 9))
+		w.Dial()
+		w.Run(time.Second)
+		busy := time.Duration(0)
+		last := map[string]time.Time{}
+		w.Hold = func(to string, d session.Datagram) time.Duration {
+			// One process takes its messages in their order.
+			at := w.Now.Add(time.Duration(rnd.Int64N(int64(busy) + 1)))
+			if at.Before(last[to]) {
+				at = last[to]
+			}
+			last[to] = at
+			return at.Sub(w.Now)
+		}
+		for step := range 1200 {
+			if step%50 == 0 {
+				busy = time.Duration(rnd.Int64N(int64(400 * time.Millisecond)))
+			}
+			w.Run(10 * time.Millisecond)
+			carried(w)
+			if t.Failed() {
+				t.Fatalf("seed %d:\n%s", seed, w.Log.String())
+			}
+		}
+	}
+}
+
+// carried sends a packet each way in the mind: there is an outbound SA, and who gets
+// the packet holds its other half.
+func carried(w *ladder.World) {
+	w.T.Helper()
+	for _, name := range w.Names() {
+		g := w.Gateways[name]
+		if len(g.Out) == 0 {
+			w.T.Errorf("%v: %s has nothing to send with", w.Now, name)
+		}
+		for _, out := range g.Out {
+			if !w.Heard(g, out) {
+				w.T.Errorf("%v: %s sends on %v, which nobody holds", w.Now, name, out.SPI)
+			}
+		}
+	}
+}
