@@ -78,7 +78,7 @@ func (s *SA) ask(a *attempt) (payloads []wire.Payload, err error) {
 		return payloads, nil
 	}
 	if a.spi == 0 {
-		if a.spi, err = s.env.SPIs.Allocate(-1); err != nil {
+		if a.spi, err = s.env.SPIs.Allocate(s.conn.Owner()); err != nil {
 			return nil, err
 		}
 	}
@@ -197,7 +197,7 @@ func (s *SA) concludeChild(now time.Time, a *attempt, t terms) {
 // useless reports whether the answer is a child SA like one that stands, and
 // does not carry the packet that asked: more of them would not help.
 func (s *SA) useless(a *attempt, t terms) bool {
-	fresh := session.ChildSA{LocalTS: t.LocalTS, RemoteTS: t.RemoteTS}
+	fresh := session.ChildSA{Conn: s.conn, Conf: a.conf, LocalTS: t.LocalTS, RemoteTS: t.RemoteTS}
 	return a.replaces == nil && !fresh.Carries(a.flow) && s.find(func(c *child) bool {
 		return c.Conf == a.conf && c.SameSelectors(&fresh)
 	}) != nil
