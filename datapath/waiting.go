@@ -140,6 +140,7 @@ func (w *Worker) retry(e *waiter) bool {
 	if t.entry != nil && t.entry.Policy.Action == sadb.Protect && t.entry.Policy.Acquire && t.entry.Outbound == nil {
 		return false
 	}
+	delete(w.waiting.asked, e.policy) // it came: when it is gone the next packet may ask at once
 	w.count(w.outbound(t))
 	return true
 }

@@ -151,14 +151,16 @@ func (s *SA) choose(now time.Time, m wire.V1Message, offer wire.V1SA) (wire.V1SA
 	if len(s.candidates) > 0 {
 		return offer, true
 	}
+	var attrs []slog.Attr
 	if nearest != nil {
 		s.env.Host.Refused(now, nearest.Name, first)
+		attrs = append(attrs, slog.String("conn", nearest.Name))
 	}
 	if first == "" {
 		first = "no IKEv1 connection has this peer's address (configuration keys: remote.addresses, version)"
 	}
 	if s.env.Host.MayLog(now) {
-		s.audit(slog.LevelWarn, "negotiation refused", slog.String("reason", first))
+		s.audit(slog.LevelWarn, "negotiation refused", append(attrs, slog.String("reason", first))...)
 	}
 	return wire.V1SA{}, false
 }
