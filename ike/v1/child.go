@@ -71,6 +71,19 @@ func (s *SA) install(now time.Time, t terms) (*child, error) {
 	return c, nil
 }
 
+// told is what RESPONDER-LIFETIME is to say: the bounds of ours that are shorter than
+// what the peer offered, or that it did not speak of.
+func told(conf *session.Child, offered suite.V1Lifetime) (life suite.V1Lifetime) {
+	ours := lifetime(conf, offered)
+	if ours.Time != offered.Time {
+		life.Time = ours.Time
+	}
+	if kilobytes := ours.Bytes >> 10; kilobytes != offered.Kilobytes {
+		life.Kilobytes = kilobytes
+	}
+	return life
+}
+
 // lifetime is the shorter of what is configured and what the peer wants.
 func lifetime(conf *session.Child, life suite.V1Lifetime) sadb.Lifetime {
 	hard := conf.Lifetime

@@ -41,9 +41,16 @@ func TestHalfOpenLimit(t *testing.T)                   { ladder.HalfOpenLimit(t,
 func FuzzDatagram(f *testing.F)                        { ladder.FuzzDatagram(f, version) }
 
 // command is what only ladders of IKEv1 say: of a gateway that is mute nobody hears
-// that it knows dead peer detection (D9).
+// that it knows dead peer detection (D9); bounds are those of the inbound SAs.
 func command(w *ladder.World, g *ladder.Gateway, name string, _ ladder.Words) bool {
-	if name != "mute" {
+	switch name {
+	case "bounds":
+		for _, sa := range g.In {
+			w.Say(g, "%v and %d KiB", sa.Hard.Time, sa.Hard.Bytes>>10)
+		}
+		return true
+	case "mute":
+	default:
 		return false
 	}
 	vendor := wire.V1VendorDPD.Payload().Data

@@ -383,14 +383,18 @@ func (s *SA) establish(now time.Time) {
 		s.dpd.UseKeepalive()
 	}
 	life := ikeLife(s.conn).Time
-	if negotiated := s.suite.Lifetime.Time; negotiated > 0 {
-		life = min(life, negotiated)
+	offered := s.suite.Lifetime.Time
+	if offered > 0 {
+		life = min(life, offered)
 	}
 	s.live(now, life)
 	s.audit(slog.LevelInfo, "ISAKMP SA established", slog.String("peer_id", s.peerID.String()),
 		slog.String("suite", s.suite.Proposal.String()), slog.String("auth", s.suite.Auth.String()),
 		slog.Bool("nat_local", s.natLocal), slog.Bool("nat_remote", s.natRemote),
 		slog.String("spi_i", s.spiI.String()), slog.String("spi_r", s.spiR.String()))
+	if !s.initiator && life != offered {
+		s.notify(now, lifeNotify(1, wire.ProtocolIKE, s.cookies(), suite.V1Lifetime{Time: life}))
+	}
 	s.adopt(now)
 	s.silent(now)
 }

@@ -302,8 +302,7 @@ func (s *SA) grant(now time.Time, q *quick, m wire.V1Message) (answer []wire.Pay
 		answer = append(answer, id)
 	}
 	answer = append(answer, s.originals(q.conf)...)
-	if ours := lifetime(q.conf, esp.Lifetime); ours.Time < esp.Lifetime.Time {
-		life := suite.V1Lifetime{Time: ours.Time}
+	if life := told(q.conf, esp.Lifetime); life != (suite.V1Lifetime{}) {
 		answer = append(answer, lifeNotify(2, wire.ProtocolESP, session.SPIBytes(q.spi), life))
 	}
 	return answer, t, 0, ""
