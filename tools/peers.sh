@@ -18,11 +18,15 @@ missing=()
 for p in "${packages[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null || true)" = installed ] || missing+=("$p")
 done
-[ ${#missing[@]} = 0 ] && exit 0
-echo "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+if [ ${#missing[@]} != 0 ]; then
+  echo "installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+# DPDK's ipsec-secgw, which tests take for a peer with keys by hand, and the
+# comparison as well. Without it they say so.
+bash "$(dirname "$0")/../bench/compare/prepare.sh" "$(dirname "$0")/../bin" secgw >&2
 # The package starts a system-wide daemon; tests run their own, in namespaces.
 if command -v systemctl >/dev/null && systemctl is-active --quiet strongswan 2>/dev/null; then
   echo "note: the strongswan service that came with the package is running; tests do not need it" >&2

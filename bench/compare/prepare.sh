@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Makes what the comparison runs, in the folder $1: DPDK's ipsec-secgw and
-# wireguard-go, beside packages. What cannot be made is named on stdout as "PEER: reason", and the
-# others are made all the same.
+# Makes what the comparison runs, in the folder $1: DPDK's ipsec-secgw and, unless
+# only that is named as $2, wireguard-go, beside packages. What cannot be made is
+# named on stdout as "PEER: reason", and the others are made all the same.
 set -uo pipefail
-dir=${1:?usage: prepare.sh FOLDER}
+dir=${1:?usage: prepare.sh FOLDER [secgw]}
+only=${2:-}
 mkdir -p "$dir"
 export DEBIAN_FRONTEND=noninteractive
 
-packages=(dpdk-dev libdpdk-dev librte-net-pcap23 librte-net-null23 librte-crypto-ipsec-mb23 gcc make pkg-config
-  wireguard-tools iperf3 charon-systemd strongswan-swanctl libstrongswan-extra-plugins libcharon-extra-plugins)
+packages=(libdpdk-dev librte-net-pcap23 librte-net-null23 librte-net-af-packet23 librte-crypto-ipsec-mb23 gcc make pkg-config)
+[ "$only" = secgw ] || packages+=(dpdk-dev wireguard-tools iperf3 charon-systemd strongswan-swanctl libstrongswan-extra-plugins libcharon-extra-plugins)
 
 cannot() { echo "$1: $2"; }
 
@@ -35,6 +36,7 @@ secgw() {
   make -C "$dir/doc/examples/ipsec-secgw" shared >>"$dir/log" 2>&1 ||
     { cannot ipsec-secgw "does not build, see $dir/log"; return; }
   cp -L "$dir/doc/examples/ipsec-secgw/build/ipsec-secgw" "$dir/ipsec-secgw"
+  rm -rf "$dir/doc"
 }
 
 wireguard() {
@@ -51,5 +53,5 @@ else
   install || cannot packages "apt-get failed, see $dir/log"
 fi
 secgw
-wireguard
+[ "$only" = secgw ] || wireguard
 exit 0

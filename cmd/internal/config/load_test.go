@@ -119,7 +119,7 @@ func TestLoadFull(t *testing.T) {
 			ESP: esp, Idle: 2 * time.Minute, Lifetime: sadb.Lifetime{Time: 30 * time.Minute, Bytes: 64 << 30, Packets: 1e6},
 			ReplayWindow: 64, DF: sadb.DFClear,
 			KeepMSS: true, PathMTU: 1400, TFC: 512, FixDSCP: true, DSCP: 34,
-			AccessIn: sadb.AccessList{{Remote: selectors("10.8.8.9/32")}, {Permit: true}},
+			AccessIn:  sadb.AccessList{{Remote: selectors("10.8.8.9/32")}, {Permit: true}},
 			AccessOut: sadb.AccessList{{Permit: true, Local: parsed("10.6.6.6/32[tcp]"), Remote: parsed("10.8.8.0/24[tcp/443]", "2001:db8:8::/64")}},
 		}, {
 			Name: "other", Local: selectors("10.6.6.7/32"), Remote: selectors("10.8.9.1/32"),
