@@ -10,7 +10,8 @@ import (
 // index finds SPD entries by the longest prefix of their remote side, which is
 // the destination of what leaves and the source of what arrives. Each prefix
 // has a node with the entries that name exactly it, and a way up to the next
-// shorter prefix, so a lookup meets only entries whose remote addresses match.
+// shorter prefix, so a lookup meets only entries whose remote addresses match. Where
+// many name the same prefix, a crowd tells them apart by the rest.
 //
 // Published versions never change: the trie is persistent, the nodes are paged.
 type index struct {
@@ -22,6 +23,7 @@ type index struct {
 type node struct {
 	parent uint32
 	rules  []rule // in SPD order, never changed in place
+	crowd  *crowd // in their place, when there are many
 }
 
 // rule is one SPD entry as a node lists it.
@@ -39,29 +41,47 @@ func (r *rule) before(o *rule) bool {
 	return r.policy.ID < o.policy.ID
 }
 
+// sides is a flow as policies see it.
+type sides struct {
+	local, remote         netip.Addr
+	localPort, remotePort uint16
+	protocol              uint8
+}
+
+func sidesOf(dir Direction, f *Flow) sides {
+	if dir == Inbound {
+		return sides{f.Dst, f.Src, f.DstPort, f.SrcPort, f.Protocol}
+	}
+	return sides{f.Src, f.Dst, f.SrcPort, f.DstPort, f.Protocol}
+}
+
+// first is the first of some rules that matches, or best if that comes before.
+func (p *sides) first(rules []rule, best *rule) *rule {
+	for k := range rules {
+		r := &rules[k]
+		if best != nil && best.before(r) {
+			break
+		}
+		if matchesAny(r.policy.Local, p.local, p.protocol, p.localPort) &&
+			matchesAny(r.policy.Remote, p.remote, p.protocol, p.remotePort) {
+			return r
+		}
+	}
+	return best
+}
+
 // match walks from the longest prefix up and keeps the first entry in SPD
 // order: a shorter prefix wins when its priority says so.
 func (x *index) match(dir Direction, f *Flow) *rule {
-	remote, local := f.Dst, f.Src
-	remotePort, localPort := f.DstPort, f.SrcPort
-	if dir == Inbound {
-		remote, local = local, remote
-		remotePort, localPort = localPort, remotePort
-	}
+	p := sidesOf(dir, f)
 	var best *rule
-	i, _ := x.trie.Lookup(remote)
+	i, _ := x.trie.Lookup(p.remote)
 	for i != 0 {
 		n := x.nodes.at(i)
-		for k := range n.rules {
-			r := &n.rules[k]
-			if best != nil && best.before(r) {
-				break
-			}
-			if matchesAny(r.policy.Local, local, f.Protocol, localPort) &&
-				matchesAny(r.policy.Remote, remote, f.Protocol, remotePort) {
-				best = r
-				break
-			}
+		if n.crowd == nil {
+			best = p.first(n.rules, best)
+		} else {
+			best = n.crowd.match(&p, best)
 		}
 		i = n.parent
 	}
@@ -90,33 +110,54 @@ func newIndexer() indexer {
 
 // add lists a rule under every prefix of its remote side.
 func (x *indexer) add(r rule, epoch uint64) {
-	for _, prefix := range remotePrefixes(r.policy) {
+	for _, prefix := range sidePrefixes(r.policy.Remote) {
 		i, ok := x.trie.Get(prefix)
 		if !ok {
 			i = x.insert(prefix, epoch)
 		}
 		n := x.nodes.edit(i, epoch)
-		at, _ := slices.BinarySearchFunc(n.rules, &r, func(have rule, want *rule) int {
-			if have.before(want) {
-				return -1
-			}
-			return 1
-		})
-		// Clipped, so that the list which readers hold is copied and not shifted.
-		n.rules = slices.Insert(slices.Clip(n.rules), at, r)
+		switch {
+		case n.crowd != nil:
+			n.crowd = n.crowd.add(r)
+		case len(n.rules) == crowded:
+			n.crowd, n.rules = newCrowd(n.rules).add(r), nil
+		default:
+			n.rules = inserted(n.rules, r)
+		}
 	}
+}
+
+// inserted is a list with one more rule, in its place. Readers keep the old one.
+func inserted(list []rule, r rule) []rule {
+	at, _ := slices.BinarySearchFunc(list, &r, func(have rule, want *rule) int {
+		if have.before(want) {
+			return -1
+		}
+		return 1
+	})
+	return slices.Insert(slices.Clip(list), at, r)
+}
+
+func without(list []rule, r rule) []rule {
+	return slices.DeleteFunc(slices.Clone(list), func(have rule) bool { return have.policy == r.policy })
 }
 
 // remove takes a rule off again.
 func (x *indexer) remove(r rule, epoch uint64) {
-	for _, prefix := range remotePrefixes(r.policy) {
+	for _, prefix := range sidePrefixes(r.policy.Remote) {
 		i, ok := x.trie.Get(prefix)
 		if !ok {
 			continue
 		}
 		n := x.nodes.edit(i, epoch)
-		n.rules = slices.DeleteFunc(slices.Clone(n.rules), func(have rule) bool { return have.policy == r.policy })
-		if len(n.rules) == 0 {
+		if n.crowd != nil {
+			if n.crowd = n.crowd.remove(r); n.crowd.size == 0 {
+				n.crowd = nil
+			}
+		} else {
+			n.rules = without(n.rules, r)
+		}
+		if n.crowd == nil && len(n.rules) == 0 {
 			x.drop(prefix, i, epoch)
 		}
 	}
@@ -157,10 +198,10 @@ func (x *indexer) reparent(prefix netip.Prefix, from, to uint32, epoch uint64) {
 	}
 }
 
-// remotePrefixes covers the remote side of a policy, each prefix once.
-func remotePrefixes(p *Policy) []netip.Prefix {
+// sidePrefixes covers one side of a policy, each prefix once.
+func sidePrefixes(side []Selector) []netip.Prefix {
 	var list []netip.Prefix
-	for _, s := range p.Remote {
+	for _, s := range side {
 		list = append(list, s.Prefixes()...)
 	}
 	slices.SortFunc(list, netip.Prefix.Compare)
