@@ -27,8 +27,10 @@ type connection struct {
 	returning     *machine // the attempt to go back to the preferred peer
 	upSince       time.Time
 
-	renewing *machine // authenticates again in the place of
+	renewing *machine // takes the place of, after a new authentication or a redirect,
 	renewed  *machine
+
+	redirects []time.Time // when gateways sent us on lately
 
 	lostSPIs     []sadb.SPI // that the peer sends to, to be told over the next IKE SA (V4)
 	recoverAfter time.Time  // no sooner is another recovery started
@@ -65,6 +67,7 @@ func (e *Engine) configure(now time.Time, conns []session.Connection) {
 			c = e.newConnection(&conns[i])
 		}
 		c.resolve(conns[i].Remote.Addresses)
+		e.sendOn(now, c, &conns[i])
 		e.index(c, position)
 		position += len(c.conf.Children)
 		if !kept[c.conf.Name] && c.wantUp {
@@ -73,9 +76,12 @@ func (e *Engine) configure(now time.Time, conns []session.Connection) {
 	}
 }
 
-// sameConnection compares all but what the peers' names resolve to.
+// sameConnection compares all but what the peers' names resolve to, and where they
+// are sent.
 func sameConnection(a, b session.Connection) bool {
 	a.Remote.Addresses, b.Remote.Addresses = nil, nil
+	a.Redirect, b.Redirect = netip.Addr{}, netip.Addr{}
+	a.RedirectGrace, b.RedirectGrace = 0, 0
 	return reflect.DeepEqual(a, b)
 }
 
@@ -168,11 +174,16 @@ func (c *connection) placed() bool { return len(c.conf.Local.Addresses) > 0 || c
 
 // begin opens an IKE SA and, with it, a child SA.
 func (e *Engine) begin(now time.Time, c *connection, local, remote netip.AddrPort, child *session.Child, flow sadb.Flow) *machine {
+	return e.beginFrom(now, c, local, remote, child, flow, netip.Addr{})
+}
+
+// beginFrom does so after the gateway at sentBy redirected us.
+func (e *Engine) beginFrom(now time.Time, c *connection, local, remote netip.AddrPort, child *session.Child, flow sadb.Flow, sentBy netip.Addr) *machine {
 	var sa association
 	if c.conf.Version == 1 {
 		sa = v1.Initiate(e.v1, now, c.conf, local, remote, child, flow)
 	} else {
-		sa = v2.Initiate(e.env, now, c.conf, local, remote, child, flow)
+		sa = v2.Initiate(e.env, now, c.conf, local, remote, child, flow, sentBy)
 	}
 	m := e.add(now, sa)
 	e.sync(now, m)

@@ -37,6 +37,7 @@ type Connection struct {
 	FragmentSize       int           // largest IP packet that carries IKE before it is cut (RFC 7383), 0 takes DefaultFragmentSize
 	FollowRedirect     bool          // to another gateway, when this one says so
 	Redirect           netip.Addr    // where peers are sent instead of being answered (RFC 5685)
+	RedirectGrace      time.Duration // for those that were connected, 0 takes a minute
 	Lifetime           time.Duration // of the IKE SA, 0 takes DefaultIKELifetime
 
 	V1 V1 // what only IKEv1 has

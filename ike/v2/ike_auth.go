@@ -96,6 +96,9 @@ func (s *SA) accepted(now time.Time, m wire.Message, p proof) {
 	a := s.asking
 	nonces := [][]byte{s.handshake.nonceI, s.handshake.nonceR}
 	s.asking = nil
+	if s.redirectedKnown(now, a, m) {
+		return
+	}
 	s.learnMobike(now, m.Payloads)
 	s.learnCrashToken(m.Payloads)
 	s.establish(now, session.Identity{Type: uint8(p.id.Type), Data: p.id.Data})
@@ -220,6 +223,9 @@ func (s *SA) welcome(now time.Time, d session.Datagram, m wire.Message, peer ses
 	s.establish(now, peer)
 	if _, ok := wire.FindNotify(asked, wire.NotifyInitialContact); ok {
 		s.env.Host.InitialContact(now, s)
+	}
+	if s.redirectsKnown(now, d, m, lead) {
+		return
 	}
 	c, payloads := s.grantFirst(now, grant{payloads: asked, first: true, nonces: nonces})
 	if s.conn.Reauth > 0 {

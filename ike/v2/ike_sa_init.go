@@ -29,8 +29,7 @@ type handshake struct {
 	nonceI, nonceR    []byte
 	request, response []byte // IKE_SA_INIT as sent: AUTH covers them
 
-	redirects int        // by gateways
-	sentBy    netip.Addr // the last of those
+	sentBy netip.Addr // the gateway that redirected us here
 
 	intermediate bool                         // the peer takes IKE_INTERMEDIATE
 	round        int                          // additional key exchanges that are made
@@ -46,10 +45,11 @@ type handshake struct {
 	flow      sadb.Flow
 }
 
-// Initiate starts a new IKE SA, which will bring a first child SA up.
-func Initiate(env *Env, now time.Time, conn *session.Connection, local, remote netip.AddrPort, child *session.Child, flow sadb.Flow) *SA {
-	s := &SA{env: env, initiator: true, conn: conn, local: local, remote: remote, created: now}
-	s.handshake = &handshake{child: child, flow: flow}
+// Initiate starts a new IKE SA, which will bring a first child SA up. sentBy is the
+// gateway that redirected us to this one, if one did.
+func Initiate(env *Env, now time.Time, conn *session.Connection, local, remote netip.AddrPort, child *session.Child, flow sadb.Flow, sentBy netip.Addr) *SA {
+	s := &SA{env: env, initiator: true, client: true, conn: conn, local: local, remote: remote, created: now}
+	s.handshake = &handshake{child: child, flow: flow, sentBy: sentBy}
 	if err := s.prepare(conn.IKE[0].Group); err != nil {
 		s.internal(err)
 		s.free(now)

@@ -40,6 +40,7 @@ func (s *SA) answerInformational(now time.Time, d session.Datagram, m wire.Messa
 		answer = append(answer, wire.Delete{Protocol: wire.ProtocolESP, SPIs: gone})
 	}
 	s.respond(d, m, answer...)
+	s.redirectedStanding(now, m.Payloads)
 }
 
 // answerDeleteIKE: RFC 7296 §1.4.1, deleting an IKE SA closes its child SAs

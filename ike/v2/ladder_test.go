@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"spindle/ike/ladder"
 	"spindle/ike/session"
@@ -38,6 +39,7 @@ func connection(t testing.TB, c *session.Connection, words ladder.Words) {
 	if to := words["redirect"]; to != "" {
 		c.Redirect = netip.MustParseAddr(to)
 	}
+	c.RedirectGrace, _ = time.ParseDuration(words.Get("grace", "0"))
 	c.FollowRedirect = words["follow"] == "yes"
 	c.VirtualIP = words["vip"] == "yes"
 	c.Childless = words["childless"] == "yes"

@@ -248,6 +248,7 @@ func (s *SA) successor(n succession) (*SA, error) {
 		env: s.env, initiator: n.initiator, conn: s.conn, peerID: s.peerID,
 		local: s.local, remote: s.remote, natLocal: s.natLocal, natRemote: s.natRemote, natFaked: s.natFaked,
 		mobility: s.mobility, spiI: n.ours, spiR: n.theirs, lowest: slices.Clone(lowest(n.nonces())),
+		client: s.client, follows: s.follows,
 		fragments: fragments{on: s.fragments.on}, // announced once and for all, in IKE_SA_INIT
 	}
 	next.mobility.seen = nil // hashes hold the SPIs
@@ -275,7 +276,7 @@ func (s *SA) handOver(now time.Time, next *SA) {
 		s.env.Host.Own(c.In, next)
 	}
 	next.retireAt, next.yields = s.retireAt, s.yields
-	next.reauthAt, next.authEnds = s.reauthAt, s.authEnds
+	next.reauthAt, next.authEnds, next.awayAt = s.reauthAt, s.authEnds, s.awayAt
 	s.still()
 	s.move(Replaced)
 	known := next.state == Established // it competed

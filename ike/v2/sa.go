@@ -50,6 +50,12 @@ type Host interface {
 	CarriedBeside(s *SA, child string) bool
 	// Reauthenticate opens another IKE SA in the place of this one.
 	Reauthenticate(now time.Time, s *SA)
+	// MayFollow notes that a gateway sends us to another, and reports whether that
+	// does not go on for too long.
+	MayFollow(now time.Time, s *SA) bool
+	// Redirected opens an IKE SA with the gateway that we were sent to. The child is
+	// nil when this one stands and its child SAs are to go over.
+	Redirected(now time.Time, s *SA, to netip.Addr, child *session.Child, flow sadb.Flow)
 	// MayLog and MayAnswer bound what strangers can make us log and send.
 	MayLog(now time.Time) bool
 	MayAnswer(now time.Time) bool
@@ -129,6 +135,10 @@ type SA struct {
 	reauthAt time.Time // authenticate again, in another IKE SA
 	authEnds time.Time // delete: nobody did
 	yields   bool      // to that other: one of the ends is about to delete this one
+	awayAt   time.Time // delete: its peer was sent to another gateway
+
+	client  bool // we opened the first of these IKE SAs: a REDIRECT is for us
+	follows bool // the peer did, and goes where we send it (RFC 5685)
 
 	keepaliveAt time.Time // for a NAT in front of us
 }
@@ -162,7 +172,7 @@ func (s *SA) Expects(spi wire.SPI) bool { return s.rekeying && s.heir == spi }
 
 // Deadline is when the IKE SA wants a Tick, zero for never.
 func (s *SA) Deadline() time.Time {
-	first := session.Earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt, s.keepaliveAt, s.mobility.probeAt, s.reauthAt, s.authEnds)
+	first := session.Earliest(s.softAt, s.hardAt, s.expireAt, s.retireAt, s.keepaliveAt, s.mobility.probeAt, s.reauthAt, s.authEnds, s.awayAt)
 	if s.waiting != nil {
 		first = session.Earliest(first, s.waiting.until)
 	}
@@ -195,6 +205,7 @@ func (s *SA) Tick(now time.Time) {
 		s.retire(now)
 	}
 	s.tickAuth(now)
+	s.tickAway(now)
 	if session.Passed(now, s.softAt) {
 		s.softAt = time.Time{}
 		s.push(now, task{kind: taskRekeyIKE})
@@ -264,7 +275,7 @@ func (s *SA) close(now time.Time) {
 func (s *SA) still() {
 	s.softAt, s.hardAt, s.retireAt = time.Time{}, time.Time{}, time.Time{}
 	s.keepaliveAt, s.mobility.probeAt = time.Time{}, time.Time{}
-	s.reauthAt, s.authEnds = time.Time{}, time.Time{}
+	s.reauthAt, s.authEnds, s.awayAt = time.Time{}, time.Time{}, time.Time{}
 }
 
 // wipe overwrites the keys.

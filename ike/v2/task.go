@@ -25,6 +25,7 @@ const (
 	taskAddresses
 	taskReachable
 	taskMapping
+	taskRedirect
 )
 
 type task struct {
@@ -89,6 +90,8 @@ func (s *SA) start(now time.Time, t task) {
 		s.checkReachable(now)
 	case taskMapping:
 		s.askMapping(now)
+	case taskRedirect:
+		s.redirectStanding(now)
 	}
 }
 

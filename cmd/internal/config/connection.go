@@ -52,6 +52,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 		may("nat_keepalive", d.duration(&c.NATKeepalive, "nat_keepalive", 0, time.Hour)),
 		may("fragment_size", number(d, &c.FragmentSize, "fragment_size", 256, 65535)),
 		may("follow_redirect", d.boolean(&c.FollowRedirect, "follow_redirect")),
+		may("redirect_grace", d.duration(&c.RedirectGrace, "redirect_grace", time.Second, 24*time.Hour)),
 		may("redirect", func(n ast.Node) { c.Redirect, _ = d.address(n, "redirect") }),
 		may("preferred", func(n ast.Node) { d.preferred(n, &c) }),
 		may("idle_ike", d.boolean(&c.IdleIKE, "idle_ike")),
