@@ -8,6 +8,7 @@
 package ike
 
 import (
+	"cmp"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -28,6 +29,7 @@ type Config struct {
 	CrashSecret session.Secret // for RFC 6290: random, kept over restarts, known to nobody else; empty does without
 	Trace       bool           // one debug Audit for every IKE message in and out
 	TLS         session.TLS    // for EAP-TLS, nil without
+	MessageIDs  uint32         // of IKEv2: an IKE SA is rekeyed after so many, 0 takes half of what there are
 }
 
 // Engine runs every IKE SA of a gateway. It is used by one goroutine.
@@ -94,6 +96,7 @@ func New(cfg Config) *Engine {
 		recoveries: bucket{rate: recoveryRate, burst: recoveryBurst},
 	}
 	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace,
+		MessageIDs:  cmp.Or(cfg.MessageIDs, 1<<31),
 		Revocations: session.NewRevocations(), TLS: cfg.TLS,
 		Leases: session.NewLeases(), Assigned: session.Assigned{}}
 	e.v1 = e.newV1()

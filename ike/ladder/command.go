@@ -60,6 +60,8 @@ func (w *World) command(td *datadriven.TestData) {
 		w.Run(limit)
 	case "lose":
 		fmt.Sscan(first, &w.Drop)
+	case "message-ids":
+		fmt.Sscan(first, &w.MessageIDs)
 	case "nat":
 		w.nat[netip.MustParseAddr(words["inside"])] = netip.MustParseAddr(words["outside"])
 	case "publish":

@@ -59,7 +59,7 @@ func (w *World) Add(name string, seed byte, crashSecret session.Secret) *Gateway
 		In:   map[sadb.SPI]sadb.SA{}, Out: map[sadb.SPI]sadb.SA{}, Policies: map[sadb.PolicyID]sadb.Policy{},
 	}
 	g.spis.name = func(spi sadb.SPI) { w.spi(g, spi) }
-	g.Engine = ike.New(ike.Config{Rand: rnd, SPIs: g.spis, CrashSecret: crashSecret, Trace: true})
+	g.Engine = ike.New(ike.Config{Rand: rnd, SPIs: g.spis, CrashSecret: crashSecret, Trace: true, MessageIDs: w.MessageIDs})
 	w.Gateways[name] = g
 	return g
 }

@@ -29,6 +29,8 @@ type World struct {
 	// Hold is how much later than usual a datagram arrives, nil for not at all.
 	Hold func(to string, d session.Datagram) time.Duration
 
+	MessageIDs uint32 // of gateways that are added: an IKE SA is rekeyed after so many
+
 	version *Version
 	flight  []arrival                 // by time
 	spoil   func(d *session.Datagram) // spoils the next datagram

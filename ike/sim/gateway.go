@@ -68,7 +68,8 @@ func (g *gateway) start() {
 	if w.opts.SPIs != nil {
 		pool = w.opts.SPIs(pool)
 	}
-	g.machine = ike.New(ike.Config{Rand: rnd, SPIs: pool, CrashSecret: g.secret, Trace: w.opts.Ladder != nil})
+	g.machine = ike.New(ike.Config{Rand: rnd, SPIs: pool, CrashSecret: g.secret, Trace: w.opts.Ladder != nil,
+		MessageIDs: w.plan.messageIDs})
 	if w.opts.Machine != nil {
 		g.machine = w.opts.Machine(g.machine)
 	}

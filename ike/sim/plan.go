@@ -38,6 +38,7 @@ type plan struct {
 	nat         bool
 	pfs         bool
 	hybrid      bool // ML-KEM in every handshake and rekey
+	messageIDs  uint32
 	ike, esp    suite.Proposal
 	quiet       int  // which end of every link sends nothing, -1 for none
 	changed     bool // the operator edited the configuration
@@ -65,6 +66,9 @@ func draw(rnd *rand.Rand, seed uint64) plan {
 		p.ike = must(suite.ParseIKE("aes128gcm16-prfsha256-x25519-ke1_mlkem768"))
 		p.esp = must(suite.ParseESP("aes128gcm16-x25519-ke1_mlkem768"))
 	}
+	if seed/5%8 == 1 {
+		p.messageIDs = 24
+	}
 	if rnd.IntN(2) == 0 {
 		p.slow = time.Duration(rnd.IntN(80)) * time.Millisecond
 	}
@@ -90,8 +94,8 @@ func draw(rnd *rand.Rand, seed uint64) plan {
 }
 
 func (p plan) String() string {
-	return fmt.Sprintf("%v, %d gateways, latency %v, install %v, lives %v and %v, DPD %v, start now %t, recovery %t, crash tokens %t, NAT %t, PFS %t, hybrid %t, quiet end %d",
-		p.kind, p.gateways, p.latency, p.slow, p.childLife, p.ikeLife, p.dpd.Mode, p.startNow, p.recovery, p.crashTokens, p.nat, p.pfs, p.hybrid, p.quiet)
+	return fmt.Sprintf("%v, %d gateways, latency %v, install %v, lives %v and %v, DPD %v, start now %t, recovery %t, crash tokens %t, NAT %t, PFS %t, hybrid %t, message ids %d, quiet end %d",
+		p.kind, p.gateways, p.latency, p.slow, p.childLife, p.ikeLife, p.dpd.Mode, p.startNow, p.recovery, p.crashTokens, p.nat, p.pfs, p.hybrid, p.messageIDs, p.quiet)
 }
 
 // detection is how long a dead peer stays unnoticed while there is traffic.

@@ -59,7 +59,7 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 		s.repeat(d, h)
 		return
 	}
-	if h.MessageID != s.expectID || !s.accepts(h.Exchange) {
+	if h.MessageID != s.expectID || !s.accepts(h.Exchange) || s.exhausted(now, s.expectID) {
 		return
 	}
 	m, err := s.open(d, h, &s.fragments.requests)
@@ -68,6 +68,7 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 	}
 	s.chosenByPeer(now, m)
 	s.expectID++
+	s.wear(now, s.expectID)
 	s.answered = answered{digest: s.digest(d, h)}
 	s.dpd.Alive(now)
 	s.follow(d)
@@ -197,11 +198,15 @@ func (s *SA) receiveResponse(now time.Time, d session.Datagram, h wire.Header) {
 // send starts an exchange. The answer comes to the given function.
 func (s *SA) send(now time.Time, exchange wire.ExchangeType, payloads []wire.Payload, answer func(time.Time, wire.Message)) {
 	id := s.nextID
+	if s.exhausted(now, id) {
+		return
+	}
 	messages := s.seal(exchange, 0, id, payloads)
 	if messages == nil {
 		return
 	}
 	s.nextID++
+	s.wear(now, s.nextID)
 	s.request = &request{exchange: exchange, id: id, messages: messages, answer: answer}
 	s.request.retransmission.Start(now, s.schedule())
 	s.transmit(messages)

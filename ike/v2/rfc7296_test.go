@@ -37,6 +37,8 @@ var musts = []struct {
 	{section: "2.1", must: "a request is retransmitted until it is answered or the SA is given up", ladder: "no_answer", line: "peer does not answer IKE_SA_INIT"},
 	{section: "2.1", must: "the last response is kept while its request may come again", ladder: "delete_answer_lost", line: "again: INFORMATIONAL response 2"},
 	{section: "2.2", must: "message ids count up from 0, each end its own", ladder: "dpd_periodic", line: "request 0"},
+	{section: "2.2", must: "an IKE SA whose message ids run low is rekeyed", ladder: "message_ids", line: "message ids run low: the IKE SA is rekeyed"},
+	{section: "2.2", must: "an IKE SA whose message ids are used up is closed", test: mustCloseExhausted},
 	{section: "2.2", must: "a message that is reflected to its sender is no message of the peer", test: mustIgnoreReflection},
 	{section: "2.3", must: "beyond the window of one nothing is processed", test: mustKeepWindow},
 	{section: "2.3", must: "SET_WINDOW_SIZE does not make us send more than one request", test: mustBearWindowSize},
@@ -115,6 +117,22 @@ func mustRepeatResponse(t *testing.T) {
 	}
 	if other := s.tell(s.seal(s.header(wire.ExchangeInformational, s.next))); len(other) != 0 {
 		t.Error("another request with the same id was answered")
+	}
+}
+
+// mustCloseExhausted: the peer uses up its ids, and answers no request for a rekey.
+func mustCloseExhausted(t *testing.T) {
+	w := ladder.New(t, version)
+	w.MessageIDs = 8
+	w.Configure(w.Add("r8", 8, nil), w.Connection(ladder.Words{"addr": "192.0.2.2", "peerid": "any", "ts": "10.8.8.8/32=0.0.0.0/0"}))
+	s := world{w}.meet(1).prove()
+	for s.next < 12 {
+		if _, ok := s.ask(wire.ExchangeInformational); !ok {
+			t.Fatalf("request %d is not answered", s.next-1)
+		}
+	}
+	if m, ok := s.ask(wire.ExchangeInformational); ok || s.state() != "" {
+		t.Errorf("request 12 is answered by %v, the IKE SA is %s", m, s.state())
 	}
 }
 

@@ -77,6 +77,8 @@ type Env struct {
 	Host  Host
 	Trace bool // one debug Audit for every message
 
+	MessageIDs uint32 // after so many requests of one end an IKE SA is rekeyed
+
 	held        int // octets of fragments at half-open IKE SAs
 	Revocations *session.Revocations
 	TLS         session.TLS // for EAP-TLS, nil without
@@ -105,6 +107,7 @@ type SA struct {
 
 	nextID    uint32 // of our next request
 	expectID  uint32 // of the peer's next request
+	worn      bool   // one of them is high: it is being rekeyed for that
 	request   *request
 	answered  answered // the peer's last request
 	fragments fragments
