@@ -26,7 +26,7 @@ test: build peers ## run everything; as root that includes the network tests
 bench: build ## what a packet costs on one core, for every size and number of SAs (2 minutes)
 	bin/spindle bench pipeline --commit $(COMMIT) $(ARGS)
 
-compare: build ## Spindle beside ipsec-secgw, strongSwan and wireguard-go on this machine (root; 6 minutes; ARGS='-o json')
+compare: build ## Spindle beside ipsec-secgw, strongSwan and wireguard-go on this machine (root; 9 minutes; ARGS='-o json')
 	@bin/spindle bench compare --commit $(COMMIT) $(ARGS)
 
 FUZZTIME ?= 1m

@@ -29,12 +29,16 @@ type tunnelPeer struct {
 type traffic struct {
 	name, unit string
 	iperf      []string
+	flood      int // bytes of payload, by a flood and not by iperf3
 }
 
+// tunnelTraffic ends with what takes the hosts' interfaces from their stacks.
 var tunnelTraffic = []traffic{
-	{"TCP", "Gbit/s", nil},
-	{"UDP 1300 B at overload", "kpps", []string{"-u", "-b", "0", "-l", "1300"}},
-	{"UDP 64 B at overload", "kpps", []string{"-u", "-b", "0", "-l", "64"}},
+	{"TCP", "Gbit/s", nil, 0},
+	{"UDP 1300 B at overload", "kpps", []string{"-u", "-b", "0", "-l", "1300"}, 0},
+	{"UDP 64 B at overload", "kpps", []string{"-u", "-b", "0", "-l", "64"}, 0},
+	{"UDP 1300 B by AF_XDP", "kpps", nil, 1300},
+	{"UDP 64 B by AF_XDP", "kpps", nil, 64},
 }
 
 // tunnels compares tunnels between the same two gateways. Gateways and hosts share
@@ -88,7 +92,7 @@ func (c *Comparison) tunnels(ctx context.Context, o *CompareOptions) error {
 
 // load builds the lab, runs one peer in it and every kind of traffic.
 func (o *CompareOptions) load(ctx context.Context, p tunnelPeer) (got map[string]float64, err error) {
-	lab, err := netlab.NewGateways("compare", netlab.Options{ClearRoutes: p.router})
+	lab, err := netlab.NewGateways("compare", netlab.Options{ClearRoutes: p.router, Direct: true})
 	if err != nil {
 		return nil, err
 	}
@@ -105,11 +109,30 @@ func (o *CompareOptions) load(ctx context.Context, p tunnelPeer) (got map[string
 	}
 	got = map[string]float64{}
 	for _, t := range tunnelTraffic {
-		if got[t.name], err = iperf(ctx, lab, t, o.Time); err != nil {
+		if got[t.name], err = o.carry(ctx, lab, t); err != nil {
 			return nil, fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
 	return got, nil
+}
+
+// floodTrials are about how many trials a flood makes in the time of one run, and
+// floodTrial how short a trial may be.
+const (
+	floodTrials = 5
+	floodTrial  = 200 * time.Millisecond
+)
+
+func (o *CompareOptions) carry(ctx context.Context, lab *netlab.Gateways, t traffic) (rate float64, err error) {
+	if t.flood == 0 {
+		return iperf(ctx, lab, t, o.Time)
+	}
+	f, err := newFlood(ctx, lab, t.flood)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.close()) }()
+	return f.most(ctx, max(o.Time/floodTrials, floodTrial))
 }
 
 // iperfReport is what we read of iperf3 -J.

@@ -19,6 +19,10 @@ type Options struct {
 	// instead of being refused for lack of a route.
 	ClearRoutes bool
 
+	// Direct joins the gateways by one link, without the wire and so without a capture:
+	// for measuring them, and not a bridge.
+	Direct bool
+
 	// NAT makes the wire a router that hides R6 behind NATAddr: R8 is in another
 	// network, and only R6 can begin. For IPv4 outside.
 	NAT bool
@@ -103,17 +107,25 @@ func (g *Gateways) links(o Options) error {
 	if o.NAT {
 		w6, w8, out8 = end(g.Wire, wirePorts[0], natInside+"/24"), end(g.Wire, wirePorts[1], NATAddr.String()+"/24"), "198.51.100.8/24"
 	}
-	for _, pair := range [][2]End{
+	outside6, outside8 := end(g.R6, "out0", "192.0.2.6/24", "2001:db8:0:1::6/64"), end(g.R8, "out0", out8, "2001:db8:0:1::8/64")
+	pairs := [][2]End{
 		{end(g.A, "eth0", "10.6.6.6/24", "2001:db8:6::6/64"), end(g.R6, "in0", "10.6.6.1/24", "2001:db8:6::1/64")},
-		{end(g.R6, "out0", "192.0.2.6/24", "2001:db8:0:1::6/64"), w6},
-		{end(g.R8, "out0", out8, "2001:db8:0:1::8/64"), w8},
+		{outside6, w6},
+		{outside8, w8},
 		{end(g.B, "eth0", "10.8.8.8/24", "2001:db8:8::8/64"), end(g.R8, "in0", "10.8.8.1/24", "2001:db8:8::1/64")},
-	} {
+	}
+	if o.Direct {
+		pairs = [][2]End{pairs[0], {outside6, outside8}, pairs[3]}
+	}
+	for _, pair := range pairs {
 		if err := g.Link(pair[0], pair[1]); err != nil {
 			return err
 		}
 	}
-	if o.NAT {
+	switch {
+	case o.Direct:
+		return nil
+	case o.NAT:
 		return g.masquerade()
 	}
 	return g.Wire.Bridge("br0", wirePorts...)
