@@ -66,6 +66,7 @@ func TestPeriodicDPD(t *testing.T) {
 		if strings.Contains(b.r6.Log(), "DPD incrementing") {
 			t.Error("D1: a query was not answered")
 		}
+		b.answered()
 		b.block(ikeFrom(b.R8Addr)...)
 		at := b.outlived()
 		for i, want := range []time.Duration{0, 2, 4, 6, 8, 10} {
@@ -82,6 +83,32 @@ func TestPeriodicDPD(t *testing.T) {
 		b.saysDown()
 		b.freed() // D8
 	})
+}
+
+// answered wants D7's figures after one query: its answer a moment ago, which data
+// does not make younger.
+func (b *bed) answered() {
+	b.t.Helper()
+	before := b.peer()
+	if before.LastReceivedS == nil || *before.LastReceivedS > 5 || before.MyLastSeq == 0 || before.Outstanding || before.Mode != "periodic" {
+		b.t.Errorf("D7: %+v, want a query that was answered a moment ago", before)
+		return
+	}
+	b.ping(b.A, b.A4, b.B4, 5)
+	if after := b.peer(); after.LastReceivedS == nil || *after.LastReceivedS < *before.LastReceivedS+0.2 {
+		b.t.Errorf("D7: last_received went from %v to %v while data flowed", *before.LastReceivedS, after.LastReceivedS)
+	}
+}
+
+// peer is what R6 says of R8.
+func (b *bed) peer() api.Peer {
+	b.t.Helper()
+	rows, err := testbed.Table[api.Peer](b.t.Context(), b.r6, api.Peers)
+	check(b.t, err)
+	if len(rows) != 1 {
+		b.t.Fatalf("peers: %+v", rows)
+	}
+	return rows[0]
 }
 
 // outlived sends until R6 takes its peer for dead, and returns when IKE was on the
@@ -106,6 +133,9 @@ func (b *bed) outlived() []time.Duration {
 	}))
 	stop := make(chan struct{})
 	times := b.exchanges(stop)
+	if peer := b.peer(); !peer.Outstanding || peer.MyLastSeq == 0 {
+		b.t.Errorf("D7: %+v, want a query outstanding", peer)
+	}
 	b.awaitLog(b.r6, patience, tunnelDown)
 	if answered := <-flowing; answered < 20 {
 		b.t.Errorf("D6: only %d pings were answered until the peer was taken for dead", answered)
@@ -169,10 +199,8 @@ func asked(t *testing.T, p party, mode string) {
 	if asked := (after.IKE.Frames - before.IKE.Frames) / 2; asked < 4 || asked > 7 {
 		t.Errorf("D1: %d exchanges in 13 s, want one every 2 s", asked)
 	}
-	peers, err := testbed.Table[api.Peer](t.Context(), b.r6, api.Peers)
-	check(t, err)
-	if len(peers) != 1 || peers[0].MyLastSeq != 0 || peers[0].PeerLastSeq == 0 || peers[0].LastReceivedS != nil {
-		t.Errorf("D4, D7: %+v, want no query of ours and the number of the peer's last", peers)
+	if peer := b.peer(); peer.MyLastSeq != 0 || peer.PeerLastSeq == 0 || peer.LastReceivedS != nil {
+		t.Errorf("D4, D7: %+v, want no query of ours and the number of the peer's last", peer)
 	}
 	if list := b.pairs(); len(list) != 1 || list[0] != [2]string{child.SPIIn, child.SPIOut} {
 		t.Errorf("D1: strongSwan holds %v, want the child SA %s/%s", list, child.SPIIn, child.SPIOut)

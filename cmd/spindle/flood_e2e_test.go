@@ -16,8 +16,8 @@ import (
 
 const (
 	floodRounds = 40
-	floodRound  = 2500 // packets
-	memoryGrows = 8 << 10
+	floodRound  = 2500    // packets
+	memoryGrows = 4 << 10 // KiB, for what a garbage collector leaves lying about
 )
 
 // TestSpoofedFlood: V6: random SPIs from 100,000 spoofed sources, and from the peer's

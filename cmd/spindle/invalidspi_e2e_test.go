@@ -74,15 +74,26 @@ func lostAndFound(t *testing.T, p party, l loss, loser string) {
 	r, err := netlab.Ping(t.Context(), sender, src, dst, 80, 50*time.Millisecond, time.Second)
 	check(t, err)
 	b.onlyBefore(r)
-	if !strings.Contains(g.Log(), "%CRYPTO-4-RECVD_PKT_INV_SPI: decaps: rec'd IPSEC packet has invalid spi for destaddr=") {
-		t.Error("V8: the invalid SPI is not in the log")
-	}
+	b.saysInvalid(g, loser, first)
 	b.agree()
 	if now := children(t, b.r6, "installed"); now[0].SPIIn == first.SPIIn || now[0].SPIOut == first.SPIOut {
 		t.Errorf("V8: %+v is no new pair", now[0])
 	}
 	b.ping(b.A, b.A4, b.B4, 5)
 	b.ping(b.B, b.B4, b.A4, 5)
+}
+
+// saysInvalid wants the line of V1 with both addresses, and the SPI that was lost.
+func (b *bed) saysInvalid(g *testbed.Gateway, loser string, lost api.ChildSA) {
+	b.t.Helper()
+	dst, src, spi := b.R8Addr, b.R6Addr, number(b.t, lost.SPIOut)
+	if loser == "R6" {
+		dst, src, spi = b.R6Addr, b.R8Addr, number(b.t, lost.SPIIn)
+	}
+	line := fmt.Sprintf("%%CRYPTO-4-RECVD_PKT_INV_SPI: decaps: rec'd IPSEC packet has invalid spi for destaddr=%v, prot=50, spi=0x%08X(%d), srcaddr=%v", dst, spi, spi, src)
+	if !strings.Contains(g.Log(), line) {
+		b.t.Errorf("V1, V8: the log lacks %s", line)
+	}
 }
 
 // TestQuickCrashDetection: V9: R8 is killed and started again, and neither end

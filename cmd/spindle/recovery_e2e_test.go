@@ -179,58 +179,83 @@ func (b *bed) pairs() (list [][2]string) {
 	return list
 }
 
-// TestTheDocumentedTrap: V1, V3: R8 finds R6 dead because IKE is blocked, R6 does
-// not notice and sends on: a black hole, said in R8's log, nothing else. V4: with
-// recovery the same heals as soon as IKE passes.
+// TestTheDocumentedTrap: V1, V3: one end finds the other dead because IKE is
+// blocked, and the other does not notice and sends on: a black hole, said in the
+// log, nothing else. V4: with recovery the same heals as soon as IKE passes. The end
+// that notices is R8, or R6 when strongSwan is there.
 func TestTheDocumentedTrap(t *testing.T) {
 	for name, recovery := range map[string]bool{"off": false, "on": true} {
 		t.Run("recovery "+name, func(t *testing.T) {
 			t.Parallel()
-			with(t, ours, func(t *testing.T, p party) { trap(t, p, name, recovery) })
+			with(t, all, func(t *testing.T, p party) { trap(t, p, name, recovery) })
 		})
 	}
 }
 
 func trap(t *testing.T, p party, name string, recovery bool) {
 	b := p.bed(t, "trap"+name, func(r6, r8 *testbed.Tunnel) {
-		r6.Lines = []string{"dpd: {mode: off}"}
-		r8.Lines = []string{"dpd: {mode: periodic, interval: 10s, retry: 2s, tries: 2}",
+		notices, stale := r8, r6
+		if p.swan {
+			notices, stale = r6, r8
+		}
+		stale.Lines = []string{"dpd: {mode: off}"}
+		notices.Lines = []string{"dpd: {mode: periodic, interval: 10s, retry: 2s, tries: 2}",
 			fmt.Sprintf("invalid_spi_recovery: %v", recovery)}
 	}, nil)
-	old := b.up()
-	b.block("udp dport {500, 4500}")
-	b.awaitLog(b.r8, 2*patience, "Crypto tunnel is DOWN. Peer 192.0.2.6:500")
-	netlab.Ping(t.Context(), b.A, b.A4, b.B4, 3, 100*time.Millisecond, 200*time.Millisecond)
-	b.awaitLog(b.r8, patience, "%CRYPTO-4-RECVD_PKT_INV_SPI: decaps: rec'd IPSEC packet has invalid spi for destaddr=192.0.2.8, prot=50, spi=0x")
+	first := b.up()
+	old := [2]string{first.SPIIn, first.SPIOut}
+	notices, loser, end := b.r8, "R8", stream{b.A, b.B, b.A4, b.B4}
+	here, there := b.R8Addr, b.R6Addr
+	if p.swan {
+		notices, loser, end = b.r6, "R6", stream{b.B, b.A, b.B4, b.A4}
+		here, there = there, here
+	}
+	send := func(count int) netlab.PingResult {
+		r, err := netlab.Ping(t.Context(), end.from, end.src, end.dst, count, 200*time.Millisecond, time.Second)
+		check(t, err)
+		return r
+	}
+	b.block(append(ikeFrom(b.R6Addr), ikeFrom(b.R8Addr)...)...)
+	b.awaitLog(notices, 2*patience, fmt.Sprintf("Crypto tunnel is DOWN. Peer %v:", there))
+	send(3)
+	b.awaitLog(notices, patience, fmt.Sprintf("%%CRYPTO-4-RECVD_PKT_INV_SPI: decaps: rec'd IPSEC packet has invalid spi for destaddr=%v, prot=50, spi=0x", here))
 	b.unblock()
 	if recovery {
-		b.carries()
+		check(t, notices.Await(t.Context(), 2*patience, "recover", func() bool { return send(1).Received == 1 }))
 		b.agree()
 		return
 	}
-	b.awaitLog(b.r8, patience, "invalid SPI notice not sent: no IKE SA")
-	r, err := netlab.Ping(t.Context(), b.A, b.A4, b.B4, 10, 200*time.Millisecond, time.Second)
-	check(t, err)
-	if r.Received != 0 || len(children(t, b.r8, "installed")) != 0 {
-		t.Errorf("V3: %d packets passed, %v at R8: without recovery nothing is sent", r.Received, children(t, b.r8, "installed"))
+	b.awaitLog(notices, patience, "invalid SPI notice not sent: no IKE SA")
+	if r := send(10); r.Received != 0 || len(children(t, notices, "installed")) != 0 {
+		t.Errorf("V3: %d packets passed, %v where the SAs were lost: without recovery nothing is sent", r.Received, children(t, notices, "installed"))
 	}
-	if left := children(t, b.r6, "installed"); len(left) != 1 || left[0].SPIOut != old.SPIOut {
-		t.Errorf("R6 is not stale any more: %v", left)
+	if left := b.stale(loser); left != old {
+		t.Errorf("the other end is not stale any more: it holds %v", left)
 	}
 }
 
-// TestIdleTime: T1: a pair that carries nothing is deleted at both ends, and the
-// next packet brings it back.
+// TestIdleTime: T1: a pair that carries nothing for the time that the gateway, or
+// its child, names is deleted at both ends, and the next packet brings it back.
 func TestIdleTime(t *testing.T) {
-	with(t, ours, func(t *testing.T, p party) {
-		b := p.bed(t, "idle", func(r6, r8 *testbed.Tunnel) {
-			r6.ChildLines = []string{"idle: 3s"}
-			r6.Lines = []string{"idle_ike: true"}
-		}, nil)
-		b.up()
-		gone := func() bool { return len(children(t, b.r6, "installed"))+len(children(t, b.r8, "installed")) == 0 }
-		check(t, b.r6.Await(t.Context(), patience, "end the idle pair", gone))
-		check(t, b.r6.Await(t.Context(), patience, "end the IKE SA (T1)", func() bool { return connection(t, b.r6, "r8").State == "down" }))
-		b.ping(b.A, b.A4, b.B4, 3)
-	})
+	for where, set := range map[string]func(r6 *testbed.Tunnel){
+		"gateway": func(r6 *testbed.Tunnel) { r6.Gateway = []string{"idle: 3s"} },
+		"child":   func(r6 *testbed.Tunnel) { r6.ChildLines = []string{"idle: 3s"} },
+	} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			with(t, ours, func(t *testing.T, p party) { idle(t, p, where, set) })
+		})
+	}
+}
+
+func idle(t *testing.T, p party, where string, set func(r6 *testbed.Tunnel)) {
+	b := p.bed(t, "idle"+where[:1], func(r6, _ *testbed.Tunnel) {
+		set(r6)
+		r6.Lines = []string{"idle_ike: true"}
+	}, nil)
+	b.up()
+	gone := func() bool { return len(children(t, b.r6, "installed"))+len(children(t, b.r8, "installed")) == 0 }
+	check(t, b.r6.Await(t.Context(), patience, "end the idle pair", gone))
+	check(t, b.r6.Await(t.Context(), patience, "end the IKE SA (T1)", func() bool { return connection(t, b.r6, "r8").State == "down" }))
+	b.ping(b.A, b.A4, b.B4, 3)
 }

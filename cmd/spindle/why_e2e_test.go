@@ -122,10 +122,11 @@ func whys(t *testing.T, p party) {
 			b.names(b.r8, "r6", "selectors", "10.7.7.7")
 		}},
 		{"policy shadowed", func(b *bed) {
-			second := good6
+			second, wide := good6, good6
+			wide.LocalTS = append(prefixes("10.6.6.0/24"), good6.LocalTS[1:]...)
 			second.Conn, second.Remote = "late", b.R8Addr.Next()
 			second.LocalTS, second.RemoteTS = good6.LocalTS[:1], good6.RemoteTS[:1]
-			b.configured(good6.YAML()+second.Connection(), good8.YAML())
+			b.configured(wide.YAML()+second.Connection(), good8.YAML())
 			b.names(b.r6, "late", "policy-shadowed", "late/lan is shadowed", "r8/lan")
 			b.configured(good6.YAML(), good8.YAML())
 		}},
