@@ -34,22 +34,27 @@ func (b *bed) says(g *testbed.Gateway, line string, words ...string) string {
 }
 
 // TestOperatorsWords types each word of O1 at a gateway with a tunnel.
-func TestOperatorsWords(t *testing.T) {
-	b := newBed(t, "words", netlab.Options{}).spindles(func(r6, r8 *testbed.Tunnel) {
+func TestOperatorsWords(t *testing.T) { with(t, ours, operatorsWords) }
+
+func operatorsWords(t *testing.T, p party) {
+	b := p.bed(t, "words", func(r6, r8 *testbed.Tunnel) {
 		r6.Gateway = append(r6.Gateway, "metrics: 127.0.0.1:9500")
 		r8.Lines = append(r8.Lines, "invalid_spi_recovery: true")
-	})
+	}, nil)
+	exchanges := map[int][]string{1: {"MAIN_MODE", "QUICK_MODE", "ISAKMP SA established"}, 2: {"IKE_SA_INIT", "IKE_AUTH", "IKE SA established"}}[p.version]
+	state := map[int]string{1: "QM_IDLE  IKEv1", 2: "READY  IKEv2"}[p.version]
+	suite := map[int]string{1: "aes128-sha256-ecp256", 2: "aes128gcm16"}[p.version]
 	stop := b.debug(b.r8)
 	b.says(b.r6, "up r8", "r8: up")
 	b.ping(b.A, b.A4, b.B4, 3)
 	ladder := stop()
-	for _, w := range []string{"<-- 192.0.2.6:500", "--> 192.0.2.6:500", "IKE_SA_INIT", "IKE_AUTH", "IKE SA established"} {
+	for _, w := range append(exchanges, "<-- 192.0.2.6:500", "--> 192.0.2.6:500") {
 		if !strings.Contains(ladder, w) {
 			t.Errorf("debug crypto isakmp lacks %q:\n%s", w, ladder)
 		}
 	}
-	b.says(b.r6, "show crypto isakmp sa", "192.0.2.8  192.0.2.6  READY  IKEv2")
-	b.says(b.r8, "show crypto isakmp sa detail", "remote id: 192.0.2.6, we are the responder", "aes128gcm16")
+	b.says(b.r6, "show crypto isakmp sa", "192.0.2.8  192.0.2.6  "+state)
+	b.says(b.r8, "show crypto isakmp sa detail", "remote id: 192.0.2.6, we are the responder", suite)
 	b.says(b.r6, "show crypto ipsec sa", "#pkts encaps: 3", "#pkts decaps: 3", "current_peer 192.0.2.8")
 	b.says(b.r6, "show crypto session", "Session status: UP-ACTIVE", "IPSEC FLOW: permit 10.6.6.6/32")
 	b.says(b.r8, "show crypto isakmp peers 192.0.2.6 detail", "DPD: on-demand, interval 10s, retry 2s, tries 5", "invalid SPI recovery: yes")
