@@ -66,7 +66,7 @@ func TestPeriodicDPD(t *testing.T) {
 		if strings.Contains(b.r6.Log(), "DPD incrementing") {
 			t.Error("D1: a query was not answered")
 		}
-		b.answered()
+		b.figures()
 		b.block(ikeFrom(b.R8Addr)...)
 		at := b.outlived()
 		for i, want := range []time.Duration{0, 2, 4, 6, 8, 10} {
@@ -85,9 +85,9 @@ func TestPeriodicDPD(t *testing.T) {
 	})
 }
 
-// answered wants D7's figures after one query: its answer a moment ago, which data
+// figures wants D7's figures after one query: its answer a moment ago, which data
 // does not make younger.
-func (b *bed) answered() {
+func (b *bed) figures() {
 	b.t.Helper()
 	before := b.peer()
 	if before.LastReceivedS == nil || *before.LastReceivedS > 5 || before.MyLastSeq == 0 || before.Outstanding || before.Mode != "periodic" {
