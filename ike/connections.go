@@ -247,7 +247,7 @@ func (e *Engine) initiate(now time.Time, in session.Initiate) {
 	e.want(now, c, child, sadb.Flow{})
 }
 
-// rekey is the operator's wish for new keys, in IKEv2: IKEv1 has no rekey.
+// rekey is the operator's wish for new keys.
 func (e *Engine) rekey(now time.Time, in session.Rekey) {
 	c := e.byName[in.Conn]
 	if c == nil {
@@ -255,10 +255,8 @@ func (e *Engine) rekey(now time.Time, in session.Rekey) {
 		return
 	}
 	for _, m := range slices.Clone(c.sas) {
-		if sa, ok := m.association.(*v2.SA); ok {
-			sa.Rekey(now, in.Child)
-			e.sync(now, m)
-		}
+		m.Rekey(now, in.Child)
+		e.sync(now, m)
 	}
 }
 

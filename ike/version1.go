@@ -40,6 +40,7 @@ type association interface {
 	Leases() []session.LeaseStatus
 
 	Want(now time.Time, child *session.Child, flow sadb.Flow)
+	Rekey(now time.Time, child string)
 	Terminate(now time.Time, child string)
 	Shutdown(now time.Time)
 	ForgetAll(now time.Time)

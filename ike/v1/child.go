@@ -99,10 +99,12 @@ func lifetime(conf *session.Child, life suite.V1Lifetime) sadb.Lifetime {
 // bind chooses the SPD entry: that of a child SA with the same selectors, so
 // that the data path switches at once.
 func (s *SA) bind(c *child) *session.Binding {
-	for _, o := range s.children {
-		if o.Conf.Name == c.Conf.Name && o.pair == c.pair {
-			if b := o.Share(); b != nil {
-				return b
+	for _, owner := range s.all() {
+		for _, o := range owner.children {
+			if o.like(c) {
+				if b := o.Share(); b != nil {
+					return b
+				}
 			}
 		}
 	}
@@ -113,13 +115,20 @@ func (s *SA) bind(c *child) *session.Binding {
 // leave by this SA. Older ones with the same selectors only receive, until who
 // asked for the new one deletes them, or their lifetime does.
 func (s *SA) switchOver(now time.Time, c *child) {
+	if s.outdated(c) {
+		c.Withhold()
+		c.state, c.SoftAt = childReplaced, time.Time{}
+		return
+	}
 	if !c.SwitchOver(s.env.Out) {
 		return
 	}
-	for _, o := range s.children {
-		if o != c && o.Conf.Name == c.Conf.Name && o.pair == c.pair && o.state < childReplaced && !o.Waits() {
-			o.state, o.SoftAt = childReplaced, time.Time{}
-			o.Hush(s.env.Out)
+	for _, owner := range s.all() {
+		for _, o := range owner.children {
+			if o != c && o.like(c) && o.state < childReplaced && !o.Waits() {
+				o.state, o.SoftAt = childReplaced, time.Time{}
+				o.Hush(s.env.Out)
+			}
 		}
 	}
 	if old := c.replaces; old != nil && old.state == childReplaced {
@@ -128,7 +137,29 @@ func (s *SA) switchOver(now time.Time, c *child) {
 	c.replaces = nil
 	s.env.Host.Up(s.conn.Name, c.Conf.Name)
 	s.audit(slog.LevelInfo, "child SA established", c.Described()...)
+	for _, owner := range s.all()[1:] {
+		s.env.Host.Changed(now, owner)
+	}
+	s.moveOn(now)
 }
+
+// outdated reports whether a later child SA carries the traffic already: the last
+// message of the quick mode that made this one came late.
+func (s *SA) outdated(c *child) bool {
+	for _, owner := range s.all() {
+		if owner.findChild(func(o *child) bool { return o.like(c) && o.Sends() && o.Created.After(c.Created) }) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// all is this ISAKMP SA and the others with the same peer, any of which may hold the
+// children that a quick mode here is about.
+func (s *SA) all() []*SA { return append([]*SA{s}, s.env.Host.Peers(s)...) }
+
+// like reports whether both carry the same packets.
+func (c *child) like(o *child) bool { return c.Conf.Name == o.Conf.Name && c.pair == o.pair }
 
 // linger stops sending and keeps the inbound half for packets under way.
 func (s *SA) linger(now time.Time, c *child) {
@@ -192,14 +223,16 @@ func (s *SA) tickChild(now time.Time, c *child) {
 
 // rekeyChild asks for a successor, over an ISAKMP SA that can carry that.
 func (s *SA) rekeyChild(now time.Time, c *child) {
-	if s.state != Established {
+	o := s.carrier()
+	if o == nil {
 		if s.mayBegin() {
 			s.env.Host.Renew(now, s) // it adopts this child and rekeys it
 		}
 		c.SoftAt = now.Add(detachedLife)
 		return
 	}
-	s.push(task{conf: c.Conf, pair: c.pair, replaces: c})
+	o.push(task{conf: c.Conf, pair: c.pair, replaces: c})
+	s.moveOn(now)
 }
 
 // Expire is what the data path says about a child SA: soft asks for a rekey,

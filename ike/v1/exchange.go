@@ -56,8 +56,19 @@ func (s *SA) Receive(now time.Time, d session.Datagram, h wire.Header) {
 		s.clearInformational(now, d)
 	case s.phase1 == nil && s.chain != nil && h.V1Encrypted() && h.MessageID != 0:
 		s.receivePhase2(now, d, h)
+	case s.state == HalfOpen && h.V1Encrypted():
+		s.missed()
 	}
 	s.pump(now)
+}
+
+// missed: the initiator of aggressive mode is done when it has sent message 3, and
+// nothing answers that. If phase 2 begins before it came, it got lost: message 2 once
+// more has it repeated.
+func (s *SA) missed() {
+	if x := s.find(wire.V1ExchangeAggressive, 0); x != nil {
+		s.resend(x)
+	}
 }
 
 // receivePhase2 finds the exchange of a message, or lets the peer start one.
@@ -78,7 +89,7 @@ func (s *SA) receivePhase2(now time.Time, d session.Datagram, h wire.Header) {
 	}
 	switch h.Exchange {
 	case wire.V1ExchangeQuickMode:
-		x.next = step{s.hashed(x), func(now time.Time, d session.Datagram, m wire.V1Message) { s.answerQuick(now, x, m) }}
+		x.next = step{s.asked(x), func(now time.Time, d session.Datagram, m wire.V1Message) { s.answerQuick(now, x, m) }}
 	case wire.V1ExchangeInformational:
 		x.next = step{s.hashed(x), s.informational}
 	case wire.V1ExchangeTransaction:

@@ -175,9 +175,13 @@ func (s *SA) initialContact(m wire.V1Message) bool {
 	})
 }
 
-// forgetOthers drops all else that is held with the peer: it started anew.
+// forgetOthers drops all else that is held with the peer: it started anew. Did both
+// ends open an ISAKMP SA at once, each may have thought that its own is the first.
 func (s *SA) forgetOthers(now time.Time) {
 	for _, o := range s.env.Host.Peers(s) {
+		if s.crossed(o) {
+			continue
+		}
 		o.audit(slog.LevelInfo, "ISAKMP SA dropped", slog.String("reason", "peer started anew (INITIAL-CONTACT)"))
 		o.Shutdown(now)
 		s.env.Host.Changed(now, o)

@@ -41,7 +41,7 @@ func Initiate(env *Env, now time.Time, conn *session.Connection, local, remote n
 }
 
 func newSA(env *Env, now time.Time, local, remote netip.AddrPort) *SA {
-	return &SA{env: env, local: local, remote: remote, created: now,
+	return &SA{env: env, local: local, remote: remote, began: now, created: now,
 		vendors: map[wire.V1Vendor]bool{}, used: map[uint32]struct{}{}}
 }
 

@@ -47,8 +47,15 @@ func (s *SA) modesOf(conf *session.Child) []suite.V1Mode {
 // beginQuick sends message 1.
 func (s *SA) beginQuick(now time.Time, t task) {
 	q := &quick{conf: t.conf, pair: t.pair, replaces: t.replaces, modes: s.modesOf(t.conf)}
+	if q.replaces == nil && s.done(t) {
+		return
+	}
 	if q.replaces != nil {
 		if q.replaces.state != childInstalled {
+			return
+		}
+		if q.replaces.Waits() || s.granted(q.replaces) {
+			q.replaces.SoftAt = now.Add(rekeyRetry)
 			return
 		}
 		q.replaces.state = childRekeying
@@ -243,6 +250,7 @@ func (s *SA) answerQuick(now time.Time, x *exchange, m wire.V1Message) {
 		s.refuseQuick(now, q, refusal, reason)
 		return
 	}
+	s.yield(now, m)
 	c, err := s.install(now, t)
 	if err != nil {
 		s.internal(err)
@@ -258,12 +266,8 @@ func (s *SA) answerQuick(now time.Time, x *exchange, m wire.V1Message) {
 	x.fail = func(now time.Time, reason string) { s.quickUnanswered(now, q, reason) }
 	check := func(m wire.V1Message) error { return sameHash(m, want) }
 	s.sayHashed(now, x, answer, step{check, func(now time.Time, d session.Datagram, m wire.V1Message) {
-		owner := s.heir(c)
 		x.until, x.sent, x.quick = now.Add(exchangeLife), nil, nil
-		owner.switchOver(now, c)
-		if owner != s {
-			s.env.Host.Changed(now, owner)
-		}
+		s.switchOver(now, c)
 	}}, q.ni)
 }
 
@@ -381,10 +385,19 @@ func (s *SA) dropQuick(q *quick) {
 // quickUnanswered ends a quick mode whose next message never came. A peer that
 // does not answer ours is not there.
 func (s *SA) quickUnanswered(now time.Time, q *quick, reason string) {
-	ours := q.x.initiator
-	s.dropQuick(q)
-	if ours {
+	switch {
+	case !q.x.initiator:
+		s.dropQuick(q)
+	case s.state == Established:
+		s.dropQuick(q)
 		s.bury(now, reason)
+	default: // the peer may have forgotten this ISAKMP SA, and know the next
+		s.withdraw(now, q)
+		if heir := s.heir(now); heir != nil {
+			heir.push(task{q.conf, q.pair, q.replaces})
+			heir.pump(now)
+			s.env.Host.Changed(now, heir)
+		}
 	}
 }
 

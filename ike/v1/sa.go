@@ -15,6 +15,7 @@ import (
 const (
 	halfOpenLife = 30 * time.Second // for a peer to finish phase 1, or XAUTH
 	replacedLife = 10 * time.Second // a replaced ISAKMP SA still takes what is under way
+	crossingTime = time.Second / 2  // that a message may be late when both ends open one at once
 	detachedLife = 30 * time.Second // for a new ISAKMP SA to take the children over
 	maxExchanges = 64               // remembered at once
 	maxUsed      = 1 << 16          // message IDs of one ISAKMP SA
@@ -98,6 +99,7 @@ type SA struct {
 	dpd      session.Liveness
 	queries  queries
 
+	began       time.Time // to be negotiated
 	created     time.Time
 	softAt      time.Time // rekey
 	hardAt      time.Time // delete
@@ -136,9 +138,9 @@ func (s *SA) Established() bool { return s.state == Established }
 
 // Deadline is when the ISAKMP SA wants a Tick, zero for never.
 func (s *SA) Deadline() time.Time {
-	first := session.Earliest(s.softAt, s.hardAt, s.expireAt, s.keepaliveAt, s.queries.retransmission.Due())
+	first := session.Earliest(s.expireAt, s.keepaliveAt, s.queries.retransmission.Due())
 	if s.state == Established {
-		first = session.Earliest(first, s.dueDPD())
+		first = session.Earliest(first, s.softAt, s.hardAt, s.dueDPD())
 	}
 	for _, x := range s.exchanges {
 		first = session.Earliest(first, x.retransmission.Due(), x.until)
@@ -162,7 +164,7 @@ func (s *SA) Tick(now time.Time) {
 	if session.Passed(now, s.hardAt) && s.state == Established {
 		s.outlived(now)
 	}
-	if session.Passed(now, s.softAt) {
+	if session.Passed(now, s.softAt) && s.state == Established {
 		s.softAt = time.Time{}
 		s.renew(now)
 	}
@@ -175,6 +177,10 @@ func (s *SA) Tick(now time.Time) {
 // expire ends what waited too long.
 func (s *SA) expire(now time.Time) {
 	s.expireAt = time.Time{}
+	if s.state == Replaced && s.busy() {
+		s.expireAt = now.Add(time.Second)
+		return
+	}
 	switch s.state {
 	case HalfOpen:
 		if s.env.Host.MayLog(now) {
@@ -184,7 +190,8 @@ func (s *SA) expire(now time.Time) {
 		s.fail(now, "peer does not finish XAUTH or mode config")
 		return
 	case Replaced:
-		s.bequeath()
+		s.bequeath(now)
+		s.sayDelete(now, s.children...)
 		s.deleteISAKMP()
 	}
 	s.free(now)

@@ -34,7 +34,9 @@ func (s State) next() []State {
 		return []State{Established, Dead}
 	case Established:
 		return []State{Replaced, Detached, Dead}
-	case Replaced, Detached:
+	case Replaced: // its successor went first
+		return []State{Established, Dead}
+	case Detached:
 		return []State{Dead}
 	}
 	return nil

@@ -35,6 +35,20 @@ func (s *SA) pump(now time.Time) {
 	}
 }
 
+// done reports whether the child SA that a task asks for stands or is under way, over
+// any ISAKMP SA with the peer: both ends may have opened one.
+func (s *SA) done(t task) bool {
+	for _, o := range s.all() {
+		stands := o.findChild(func(c *child) bool {
+			return c.Conf.Name == t.conf.Name && c.pair == t.pair && c.state < childLingering && (c.Sends() || c.Waits())
+		})
+		if stands != nil || o.quick != nil && o.quick.conf.Name == t.conf.Name && o.quick.pair == t.pair {
+			return true
+		}
+	}
+	return false
+}
+
 // Want negotiates the child SAs of a configured child unless they stand or are
 // under way. The flow is the packet that asked, zero for none.
 func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
@@ -47,12 +61,26 @@ func (s *SA) Want(now time.Time, conf *session.Child, flow sadb.Flow) {
 		flow.Src = s.config.addr // as it will be once it is translated
 	}
 	for _, p := range s.leased(choosePairs(conf, sadb.Flow{})) {
-		stands := s.findChild(func(c *child) bool {
-			return c.Conf.Name == conf.Name && c.pair == p && c.state < childLingering && (c.Sends() || c.Waits())
-		})
-		underway := s.quick != nil && s.quick.conf.Name == conf.Name && s.quick.pair == p
-		if p.carries(flow) && stands == nil && !underway {
-			s.push(task{conf: conf, pair: p})
+		if t := (task{conf: conf, pair: p}); p.carries(flow) && !s.done(t) {
+			s.push(t)
+		}
+	}
+	s.pump(now)
+}
+
+// Rekey makes new keys: for the child SAs of that name by a quick mode each, and if
+// it is empty for the ISAKMP SA by another phase 1.
+func (s *SA) Rekey(now time.Time, name string) {
+	if s.state != Established {
+		return
+	}
+	if name == "" {
+		s.renew(now)
+		return
+	}
+	for _, c := range s.children {
+		if c.Conf.Name == name && c.state == childInstalled {
+			s.rekeyChild(now, c)
 		}
 	}
 	s.pump(now)
