@@ -14,6 +14,10 @@ const (
 	// several failed, and gap the longest between two retransmissions.
 	attempt = 32 * time.Second
 	gap     = 8 * time.Second
+	// opening is how long IKEv1 repeats what opens an ISAKMP SA. A peer that reboots
+	// meanwhile cannot say that it knows nothing of it: its INVALID-COOKIE proves
+	// nothing, and nobody believes it.
+	opening = 31500 * time.Millisecond
 	// negotiation is how long one takes.
 	negotiation = 2 * time.Second
 	// restTime is how long the ends may take to agree when nothing disturbs them:
@@ -23,9 +27,18 @@ const (
 	hastyTime = 40 * time.Second
 	// lastPackets is how long packets may be under way.
 	lastPackets = 3 * time.Second
-	// halfOpenMost is how many half-open IKE SAs strangers may make a gateway hold.
-	halfOpenMost = 32
+	// halfOpenDear is how many half-open IKE SAs strangers may make a gateway hold
+	// when each costs a key exchange, halfOpenCheap when it does not: in main mode
+	// that comes with the third message.
+	halfOpenDear, halfOpenCheap = 32, 1000
 )
+
+func (p *plan) halfOpenMost() int {
+	if p.version == 1 && !p.aggressive {
+		return halfOpenCheap
+	}
+	return halfOpenDear
+}
 
 // bound is the longest that packets may not arrive between ends that can reach
 // each other: one detection of a dead peer and one negotiation, and where failed
@@ -37,6 +50,9 @@ func (w *world) bound() time.Duration {
 	case Still: // the first packet tells: nobody has to be detected
 		return negotiation
 	case Recovery:
+		if w.plan.version == 1 {
+			return opening + negotiation
+		}
 		return w.plan.detection() + negotiation
 	}
 	return w.plan.detection() + negotiation + attempt
@@ -160,12 +176,22 @@ func (w *world) agree(l *link) string {
 	return ""
 }
 
+// rest is how long the ends may take to agree. IKEv1 does not acknowledge a Delete:
+// where one got lost the peer keeps what it receives with until that expires. Where
+// nothing gets lost it must not take longer than with IKEv2.
+func (p *plan) rest() time.Duration {
+	if p.version == 1 && p.kind != Still {
+		return restTime + p.childLife
+	}
+	return restTime
+}
+
 // settle lets the network heal and checks that the ends come to agree.
 func (w *world) settle() {
 	w.heal()
 	w.run(w.bound() + 5*time.Second)
 	reason := w.atRest()
-	for until := w.now + restTime; reason != "" && w.now < until && len(w.result.Failures) == 0; reason = w.atRest() {
+	for until := w.now + w.plan.rest(); reason != "" && w.now < until && len(w.result.Failures) == 0; reason = w.atRest() {
 		w.run(time.Second)
 	}
 	if reason != "" {

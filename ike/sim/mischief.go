@@ -296,7 +296,8 @@ func (w *world) flood(l *link) {
 	g := l.ends[w.rnd.IntN(2)]
 	from := l.ends[1-l.end(g)].nat.outside(ikeOf(l.ends[1-l.end(g)]))
 	w.say("%s: flooded", g.name)
-	for i := range 3 * halfOpenMost {
+	most := w.plan.halfOpenMost()
+	for i := range most + 2*halfOpenDear {
 		data := bytes.Clone(w.net.opener)
 		binary.BigEndian.PutUint64(data, uint64(i+1)<<32|1)
 		g.input(session.Datagram{Local: ikeOf(g), Remote: from, Data: data})
@@ -311,7 +312,7 @@ func (w *world) flood(l *link) {
 			half++
 		}
 	}
-	if half > halfOpenMost {
+	if half > most {
 		w.fail("%s: %d half-open IKE SAs", g.name, half)
 	}
 }

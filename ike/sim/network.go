@@ -21,14 +21,15 @@ type network struct {
 	delay     time.Duration // at most, beyond latency
 	latency   time.Duration
 
-	lost map[uint64]int
-	seed maphash.Seed
+	lost    map[uint64]int
+	oneWays map[oneWay]bool // whether the last of its kind got lost
+	seed    maphash.Seed
 
 	opener []byte // the last request that opened an IKE SA
 }
 
 func newNetwork(w *world) network {
-	return network{latency: w.plan.latency, lost: map[uint64]int{}, seed: maphash.MakeSeed()}
+	return network{latency: w.plan.latency, lost: map[uint64]int{}, oneWays: map[oneWay]bool{}, seed: maphash.MakeSeed()}
 }
 
 // link is one tunnel and the path it takes.
@@ -108,8 +109,7 @@ func (w *world) send(g *gateway, o session.Send, text string) {
 		return
 	case l.cut[l.end(g)]:
 		copies = 0
-	case w.chance(w.net.loss) && w.net.lost[hash] < lossLimit:
-		w.net.lost[hash]++
+	case w.chance(w.net.loss) && w.net.mayLose(g, o.Data, hash):
 		copies = 0
 	case w.chance(w.net.dup):
 		copies = 2
@@ -120,6 +120,28 @@ func (w *world) send(g *gateway, o session.Send, text string) {
 		d := session.Datagram{Local: dst, Remote: from, Data: o.Data}
 		w.after(w.net.latency+w.upTo(w.net.delay), func() { to.input(d) })
 	}
+}
+
+// oneWay is a kind of message of IKEv1 that has no answer. A query of dead peer
+// detection is a new one each time, so that it cannot be told by its octets when it
+// comes again: its length must do.
+type oneWay struct {
+	from   *gateway
+	length int
+}
+
+// mayLose decides whether chance may take a message, and notes that it does.
+func (n *network) mayLose(g *gateway, data []byte, hash uint64) bool {
+	if data[offsetVersion]>>4 == 1 && data[offsetExchange] == exchangeInform {
+		kind := oneWay{g, len(data)}
+		n.oneWays[kind] = !n.oneWays[kind]
+		return n.oneWays[kind]
+	}
+	if n.lost[hash] >= lossLimit {
+		return false
+	}
+	n.lost[hash]++
+	return true
 }
 
 // nat is what stands in front of a gateway: the zero value is nothing.

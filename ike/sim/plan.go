@@ -26,6 +26,8 @@ func (k Kind) String() string { return [...]string{"calm", "storm", "recovery", 
 // plan is what a seed says about a history before it begins.
 type plan struct {
 	kind        Kind
+	version     int // of IKE
+	aggressive  bool
 	gateways    int
 	latency     time.Duration
 	slow        time.Duration // the data path needs that long to install an SA, at most
@@ -44,10 +46,12 @@ type plan struct {
 	changed     bool // the operator edited the configuration
 }
 
-// draw makes the plan of a seed.
-func draw(rnd *rand.Rand, seed uint64) plan {
+// draw makes the plan of a seed. Every fourth is about IKEv1, unless a version is
+// asked for.
+func draw(rnd *rand.Rand, seed uint64, version int) plan {
 	p := plan{
 		kind:        [...]Kind{Calm, Storm, Recovery, Storm, Still}[seed%5],
+		version:     version,
 		gateways:    2,
 		latency:     time.Duration(1+rnd.IntN(40)) * time.Millisecond,
 		childLife:   time.Duration(30+rnd.IntN(60)) * time.Second,
@@ -90,12 +94,31 @@ func draw(rnd *rand.Rand, seed uint64) plan {
 	if p.quiet = -1; !p.nat && rnd.IntN(4) == 0 {
 		p.quiet = rnd.IntN(2)
 	}
+	if p.version == 0 {
+		p.version = 2
+		if seed/5%4 == 0 {
+			p.version = 1
+		}
+	}
+	if p.version == 1 {
+		p.useV1(rnd)
+	}
 	return p
 }
 
+// useV1 leaves out what IKEv1 does not have.
+func (p *plan) useV1(rnd *rand.Rand) {
+	p.aggressive, p.crashTokens, p.hybrid, p.messageIDs = rnd.IntN(3) == 0, false, false, 0
+	p.ike, p.esp = must(suite.ParseIKE("aes128-sha256-ecp256")), must(suite.ParseESP("aes128gcm16"))
+	if p.pfs {
+		p.esp = must(suite.ParseESP("aes128gcm16-ecp256"))
+	}
+}
+
 func (p plan) String() string {
-	return fmt.Sprintf("%v, %d gateways, latency %v, install %v, lives %v and %v, DPD %v, start now %t, recovery %t, crash tokens %t, NAT %t, PFS %t, hybrid %t, message ids %d, quiet end %d",
-		p.kind, p.gateways, p.latency, p.slow, p.childLife, p.ikeLife, p.dpd.Mode, p.startNow, p.recovery, p.crashTokens, p.nat, p.pfs, p.hybrid, p.messageIDs, p.quiet)
+	mode := map[bool]string{false: "", true: " aggressive"}[p.aggressive]
+	return fmt.Sprintf("%v, IKEv%d%s, %d gateways, latency %v, install %v, lives %v and %v, DPD %v, start now %t, recovery %t, crash tokens %t, NAT %t, PFS %t, hybrid %t, message ids %d, quiet end %d",
+		p.kind, p.version, mode, p.gateways, p.latency, p.slow, p.childLife, p.ikeLife, p.dpd.Mode, p.startNow, p.recovery, p.crashTokens, p.nat, p.pfs, p.hybrid, p.messageIDs, p.quiet)
 }
 
 // detection is how long a dead peer stays unnoticed while there is traffic.
@@ -107,12 +130,13 @@ func (p *plan) detection() time.Duration {
 func (p *plan) connection(l *link, g *gateway) session.Connection {
 	peer := l.ends[1-l.end(g)]
 	c := session.Connection{
-		Name: l.name, Version: 2, PSK: session.Secret("a shared secret"),
+		Name: l.name, Version: p.version, PSK: session.Secret("a shared secret"),
 		Local:  session.Endpoint{Addresses: []netip.Addr{g.addr}, ID: identity(g.addr)},
 		Remote: session.Endpoint{Addresses: []netip.Addr{peer.addr}, ID: identity(peer.addr)},
 		IKE:    []suite.Proposal{p.ike},
 		DPD:    p.dpd, InvalidSPIRecovery: p.recovery, Lifetime: p.ikeLife,
 	}
+	c.V1.Aggressive = p.aggressive
 	if p.startNow {
 		c.Start = session.StartNow
 	}

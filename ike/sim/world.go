@@ -22,9 +22,10 @@ type Machine interface {
 
 // Options choose a history.
 type Options struct {
-	Seed   uint64
-	Ladder io.Writer // where it is written, nil for nowhere
-	Trap   bool      // configured as it should not be: no recovery, no detection, no crash tokens
+	Seed    uint64
+	Version int       // of IKE, 0 leaves it to the seed
+	Ladder  io.Writer // where it is written, nil for nowhere
+	Trap    bool      // configured as it should not be: no recovery, no detection, no crash tokens
 
 	// What tests break: the engine, the allocator of SPIs, and by how much
 	// outbound sequence numbers jump when the data path is restored.
@@ -36,6 +37,7 @@ type Options struct {
 // Result is how a history ended.
 type Result struct {
 	Seed     uint64
+	Version  int
 	Kind     Kind
 	Failures []string // broken invariants, with their times
 
@@ -69,11 +71,11 @@ type world struct {
 // Run lets one history happen.
 func Run(o Options) Result {
 	w := &world{rnd: rand.New(rand.NewPCG(o.Seed, 0x5eed)), opts: o, oracle: newOracle(), names: newNames()}
-	w.plan = draw(w.rnd, o.Seed)
+	w.plan = draw(w.rnd, o.Seed, o.Version)
 	if o.Trap {
 		w.plan.recovery, w.plan.crashTokens, w.plan.dpd.Mode = false, false, session.DPDOff
 	}
-	w.result = Result{Seed: o.Seed, Kind: w.plan.kind}
+	w.result = Result{Seed: o.Seed, Version: w.plan.version, Kind: w.plan.kind}
 	w.net = newNetwork(w)
 	w.say("seed %d: %v", o.Seed, w.plan)
 	w.build()

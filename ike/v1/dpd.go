@@ -98,6 +98,15 @@ func (s *SA) tickDPD(now time.Time) {
 	}
 }
 
+// watchPeer begins with a peer that has just proved to be there. One that does not
+// know DPD is watched by keepalives (D9).
+func (s *SA) watchPeer(now time.Time) {
+	s.dpd = session.NewLiveness(s.conn.DPD, now)
+	if !s.vendors[wire.V1VendorDPD] {
+		s.dpd.UseKeepalive()
+	}
+}
+
 // dueDPD is when to ask a periodic peer, zero for never.
 func (s *SA) dueDPD() time.Time {
 	if s.dpd.Keepalive() {

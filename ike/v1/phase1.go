@@ -378,10 +378,7 @@ func (s *SA) complete(now time.Time, m wire.V1Message) {
 func (s *SA) establish(now time.Time) {
 	s.expireAt = time.Time{}
 	s.move(Established)
-	s.dpd = session.NewLiveness(s.conn.DPD, now)
-	if !s.vendors[wire.V1VendorDPD] {
-		s.dpd.UseKeepalive()
-	}
+	s.watchPeer(now)
 	life := ikeLife(s.conn).Time
 	offered := s.suite.Lifetime.Time
 	if offered > 0 {

@@ -150,7 +150,7 @@ func (s *SA) heir(now time.Time) *SA {
 	}
 	old.move(Established)
 	old.rekeyed, old.expireAt = false, time.Time{}
-	old.dpd = session.NewLiveness(old.conn.DPD, now)
+	old.watchPeer(now)
 	old.silent(now)
 	return old
 }
