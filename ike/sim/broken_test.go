@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -60,18 +61,18 @@ func isDelete(o session.Output, d sadb.Direction) bool {
 	return ok && del.Direction == d
 }
 
-// faults are the machines that must be caught, and by what.
-var faults = []struct {
+// fault is a machine that must be caught, and by what.
+type fault struct {
 	name    string
 	options sim.Options
 	caught  string // part of what the simulator says
-}{
+}
+
+// faults are those that both versions of IKE can have.
+var faults = []fault{
 	{"message sent before the SA is installed", output(swapInstall), "before it is installed"},
 	{"old inbound SA deleted with the outbound one", output(noLinger), "delete of an inbound SA that is not there"},
 	{"inbound SA deleted silently with the outbound one", output(noLingerTidy), "refused"},
-	{"message ID used again", output(reuseID), "message ID"},
-	{"response not repeated", output(noRepeat), ""},
-	{"request not repeated", output(noRetransmission), ""},
 	{"inbound SA never deleted", output(keepInbound), ""},
 	{"outbound SA never deleted", output(keepOutbound), ""},
 	{"policy never removed", output(keepPolicy), "policies are left"},
@@ -93,29 +94,53 @@ var faults = []struct {
 	{"unknown SPIs ignored", input(ignore[session.UnknownSPI]), "nothing arrived"},
 }
 
+// ownFaults are those of one version.
+var ownFaults = map[int][]fault{
+	1: {
+		{"message ID used for two exchanges", output(reuseExchange), "used for two exchanges"},
+		{"message not encrypted", output(inTheClear), "not encrypted"},
+		{"message not repeated", output(noSecondTime), ""},
+		{"informational exchanges left out", output(noInformational), ""},
+		// IKEv2 would still learn of a reboot by a crash token.
+		{"silence of the peer ignored", input(ignore[session.Silence]), "nothing arrived"},
+	},
+	2: {
+		{"message ID used again", output(reuseID), "message ID"},
+		{"response not repeated", output(noRepeat), ""},
+		{"request not repeated", output(noRetransmission), ""},
+	},
+}
+
 // TestBrokenMachines: an invariant that no fault can break proves nothing.
 func TestBrokenMachines(t *testing.T) {
-	for _, f := range faults {
-		t.Run(f.name, func(t *testing.T) {
-			var found atomic.Pointer[string]
-			each(500, func(seed uint64) {
-				if found.Load() != nil {
-					return
-				}
-				o := f.options
-				o.Seed = seed
-				for _, failure := range sim.Run(o).Failures {
-					if strings.Contains(failure, f.caught) {
-						found.Store(&failure)
-					}
-				}
+	for version, own := range ownFaults {
+		for _, f := range slices.Concat(faults, own) {
+			t.Run(fmt.Sprintf("IKEv%d %s", version, f.name), func(t *testing.T) {
+				f.options.Version = version
+				f.mustBeCaught(t)
 			})
-			if found.Load() == nil {
-				t.Fatal("nothing was noticed")
-			}
-			t.Logf("caught: %s", *found.Load())
-		})
+		}
 	}
+}
+
+func (f fault) mustBeCaught(t *testing.T) {
+	var found atomic.Pointer[string]
+	each(500, func(seed uint64) {
+		if found.Load() != nil {
+			return
+		}
+		o := f.options
+		o.Seed = seed
+		for _, failure := range sim.Run(o).Failures {
+			if strings.Contains(failure, f.caught) {
+				found.Store(&failure)
+			}
+		}
+	})
+	if found.Load() == nil {
+		t.Fatal("nothing was noticed")
+	}
+	t.Logf("caught: %s", *found.Load())
 }
 
 // swapInstall puts what installs inbound SAs behind the messages.
@@ -171,7 +196,14 @@ func noLingerTidy() func([]session.Output) []session.Output {
 	}
 }
 
-const messageIDAt = 20 // RFC 7296 §3.1
+// Where things are in an IKE header (RFC 7296 §3.1, RFC 2408 §3.1).
+const (
+	exchangeAt  = 18
+	flagsAt     = 19
+	messageIDAt = 20
+)
+
+const informationalV1 = 5
 
 // reuseID gives every other message the ID of the one before.
 func reuseID() func([]session.Output) []session.Output {
@@ -189,6 +221,61 @@ func reuseID() func([]session.Output) []session.Output {
 		}
 		return out
 	}
+}
+
+// message changes the octets of messages.
+func message(change func(data []byte)) func([]session.Output) []session.Output {
+	return func(out []session.Output) []session.Output {
+		for i, o := range out {
+			if s, ok := o.(session.Send); ok && len(s.Data) > 28 {
+				s.Data = slices.Clone(s.Data)
+				change(s.Data)
+				out[i] = s
+			}
+		}
+		return out
+	}
+}
+
+// reuseExchange gives every informational exchange of an ISAKMP SA one message ID.
+func reuseExchange() func([]session.Output) []session.Output {
+	return message(func(data []byte) {
+		if data[exchangeAt] == informationalV1 {
+			binary.BigEndian.PutUint32(data[messageIDAt:], 7)
+		}
+	})
+}
+
+// inTheClear forgets to say that quick modes are encrypted.
+func inTheClear() func([]session.Output) []session.Output {
+	return message(func(data []byte) {
+		if binary.BigEndian.Uint32(data[messageIDAt:]) != 0 {
+			data[flagsAt] = 0
+		}
+	})
+}
+
+// noSecondTime sends no octets twice.
+func noSecondTime() func([]session.Output) []session.Output {
+	sent := map[string]bool{}
+	return without(func(o session.Output) bool {
+		s, ok := o.(session.Send)
+		if !ok {
+			return false
+		}
+		again := sent[string(s.Data)]
+		sent[string(s.Data)] = true
+		return again
+	})
+}
+
+// noInformational says nothing in informational exchanges: no Delete, no query of dead
+// peer detection and no answer to one.
+func noInformational() func([]session.Output) []session.Output {
+	return without(func(o session.Output) bool {
+		s, ok := o.(session.Send)
+		return ok && s.Data[exchangeAt] == informationalV1
+	})
 }
 
 // noRepeat sends no response twice, noRetransmission no request.

@@ -3,9 +3,11 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -65,23 +67,30 @@ func runAll(out io.Writer, schedules int, first uint64) int {
 	return sum.failures
 }
 
+// subject is what a history is about.
+type subject struct {
+	version int
+	kind    sim.Kind
+}
+
 // summary is what all histories together came to.
 type summary struct {
 	began                                          time.Time
 	failures                                       int
-	count                                          map[sim.Kind]int
-	longest                                        map[sim.Kind]time.Duration
+	count                                          map[subject]int
+	longest                                        map[subject]time.Duration
 	messages, packets, refused, sas, crossed, done int
 }
 
 func newSummary() *summary {
-	return &summary{began: time.Now(), count: map[sim.Kind]int{}, longest: map[sim.Kind]time.Duration{}}
+	return &summary{began: time.Now(), count: map[subject]int{}, longest: map[subject]time.Duration{}}
 }
 
 func (s *summary) add(out io.Writer, r sim.Result) {
 	s.done++
-	s.count[r.Kind]++
-	s.longest[r.Kind] = max(s.longest[r.Kind], r.Longest)
+	what := subject{r.Version, r.Kind}
+	s.count[what]++
+	s.longest[what] = max(s.longest[what], r.Longest)
 	s.messages += r.Messages
 	s.packets += r.Packets
 	s.refused += r.Refused
@@ -89,19 +98,17 @@ func (s *summary) add(out io.Writer, r sim.Result) {
 	s.crossed += r.Collisions
 	if len(r.Failures) > 0 {
 		s.failures++
-		fmt.Fprintf(out, "FAIL seed %d (%v): %s\n     make sim SCHEDULES=1 SEED=%d\n", r.Seed, r.Kind, r.Failures[0], r.Seed)
+		fmt.Fprintf(out, "FAIL seed %d (%v, IKEv%d): %s\n     make sim SCHEDULES=1 SEED=%d\n", r.Seed, r.Kind, r.Version, r.Failures[0], r.Seed)
 	}
 }
 
 func (s *summary) print(out io.Writer) {
-	kinds := make([]sim.Kind, 0, len(s.count))
-	for k := range s.count {
-		kinds = append(kinds, k)
-	}
-	slices.Sort(kinds)
-	for _, k := range kinds {
-		fmt.Fprintf(out, "%-9v %6d histories, longest outage between ends that could reach each other %v\n",
-			k, s.count[k], s.longest[k].Round(time.Millisecond))
+	all := slices.SortedFunc(maps.Keys(s.count), func(a, b subject) int {
+		return cmp.Or(cmp.Compare(a.version, b.version), cmp.Compare(a.kind, b.kind))
+	})
+	for _, what := range all {
+		fmt.Fprintf(out, "IKEv%d %-9v %6d histories, longest outage between ends that could reach each other %v\n",
+			what.version, what.kind, s.count[what], s.longest[what].Round(time.Millisecond))
 	}
 	fmt.Fprintf(out, "%d IKE messages, %d ESP packets, %d of them refused, %d SAs installed, %d rekeys crossed, in %v\n",
 		s.messages, s.packets, s.refused, s.sas, s.crossed, time.Since(s.began).Round(time.Millisecond))
