@@ -25,7 +25,7 @@ func chooseCrypto() (*esp.Crypto, error) {
 
 // sayFaulty is loud about a processor, or a build, that computes wrongly: another
 // implementation takes over, but what else is wrong there nobody knows.
-func sayFaulty(log *slog.Logger, c *esp.Crypto) {
+func sayFaulty(log *slog.Logger, c interface{ Faulty() error }) {
 	if err := c.Faulty(); err != nil {
 		log.Error("an AES-GCM kernel did not pass its self-test and is left aside: what takes its place is slower", "aes_gcm", c, "error", err)
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -36,5 +38,27 @@ func TestCryptoVariable(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	if code := execute(t.Context(), []string{"bench", "pipeline"}, &stdout, &stderr); code != exitRefused || !strings.Contains(stderr.String(), `"fast": want std, vaes, vaes-avx512, vaes-avx2 or auto`) {
 		t.Errorf("exit %d: %s", code, &stderr)
+	}
+}
+
+type faulty struct{ why error }
+
+func (f faulty) Faulty() error { return f.why }
+func (faulty) String() string  { return "vaes-avx2" }
+
+// TestFaultyKernelIsLoud: an error, with what was wrong and what runs instead; and not
+// a word when nothing is wrong.
+func TestFaultyKernelIsLoud(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	sayFaulty(log, faulty{})
+	if out.Len() > 0 {
+		t.Errorf("says %q", &out)
+	}
+	sayFaulty(log, faulty{errors.New("vaes-avx512: digest 00, want 01")})
+	for _, words := range []string{"level=ERROR", "did not pass its self-test", "aes_gcm=vaes-avx2", "digest 00, want 01"} {
+		if !strings.Contains(out.String(), words) {
+			t.Errorf("%q is missing in %q", words, &out)
+		}
 	}
 }

@@ -30,10 +30,10 @@ const (
 )
 
 // selfTest tries a kernel on known answers, with keys of each size.
-func (v Variant) selfTest() (err error) {
+func (v Variant) selfTest(answers []knownAnswer) (err error) {
 	var p Pool
 	defer func() { err = errors.Join(err, p.Close()) }()
-	for _, known := range knownAnswers() {
+	for _, known := range answers {
 		got, err := p.trial(v, known.key)
 		if err != nil {
 			return err

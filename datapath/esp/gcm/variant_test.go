@@ -1,6 +1,7 @@
 package gcm_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -56,4 +57,51 @@ func TestBestIsTheFirstThatWorks(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestBrokenKernelsAreLeftAside: one that gives wrong answers is passed over for the
+// next, and that is said; one that the processor cannot run is nothing to speak of.
+func TestBrokenKernelsAreLeftAside(t *testing.T) {
+	broken := errors.New("digest 00, want 01")
+	failing := func(list ...gcm.Variant) func(gcm.Variant) error {
+		return func(v gcm.Variant) error {
+			if slices.Contains(list, v) {
+				return broken
+			}
+			return nil
+		}
+	}
+	for _, c := range []struct {
+		cannot, broken []gcm.Variant
+		best           gcm.Variant
+		fault          string
+	}{
+		{nil, nil, gcm.AVX512, ""},
+		{[]gcm.Variant{gcm.AVX512}, nil, gcm.AVX2, ""},
+		{nil, []gcm.Variant{gcm.AVX512}, gcm.AVX2, "vaes-avx512: digest 00, want 01"},
+		{[]gcm.Variant{gcm.AVX512}, []gcm.Variant{gcm.AVX2}, 0, "vaes-avx2: digest 00, want 01"},
+		{nil, gcm.Variants(), 0, "vaes-avx512: digest 00, want 01\nvaes-avx2: digest 00, want 01"},
+		{gcm.Variants(), gcm.Variants(), 0, ""},
+	} {
+		best, fault := gcm.BestOf(failing(c.cannot...), failing(c.broken...))
+		if best != c.best || (fault == nil) != (c.fault == "") || fault != nil && fault.Error() != c.fault {
+			t.Errorf("cannot run %v, broken %v: %v, %v", c.cannot, c.broken, best, fault)
+		}
+	}
+}
+
+// TestSelfTestFindsAWrongKernel asks for answers that it does not give.
+func TestSelfTestFindsAWrongKernel(t *testing.T) {
+	each(t, func(t *testing.T, v gcm.Variant) {
+		if err := gcm.SelfTest(v, gcm.Digests()); err != nil {
+			t.Error(err)
+		}
+		for size := range gcm.Digests() {
+			wrong := gcm.Digests()
+			wrong[size] = wrong[size][:63] + "x"
+			if err := gcm.SelfTest(v, wrong); !errors.Is(err, gcm.ErrUnavailable) || !strings.Contains(err.Error(), "self-test") {
+				t.Errorf("key of %d bytes with another answer: %v", size, err)
+			}
+		}
+	})
 }
