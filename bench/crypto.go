@@ -16,6 +16,7 @@ import (
 type CryptoOptions struct {
 	Suites []string // empty: all
 	Sizes  []Size   // of the inner packet, bytes
+	Ops    []string // seal, open; empty: both
 	Time   time.Duration
 	CPU    int
 	Commit string
@@ -57,13 +58,16 @@ func Crypto(ctx context.Context, o CryptoOptions, done func(CryptoRow) error) er
 			o.Suites = append(o.Suites, s.Keyword)
 		}
 	}
+	if len(o.Ops) == 0 {
+		o.Ops = []string{"seal", "open"}
+	}
 	for _, keyword := range o.Suites {
 		suite, ok := esp.Find(keyword)
 		if !ok {
 			return fmt.Errorf("unknown suite %q", keyword)
 		}
 		for _, size := range o.Sizes {
-			for _, op := range []string{"seal", "open"} {
+			for _, op := range o.Ops {
 				if err := ctx.Err(); err != nil {
 					return err
 				}

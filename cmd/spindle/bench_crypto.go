@@ -21,13 +21,14 @@ where the cipher works in place; less what a faster implementation than the
 standard library's wins. SPINDLE_CRYPTO=std|vaes|auto chooses that of AES-GCM,
 vaes-avx512 or vaes-avx2 a kernel by name.`,
 		Example: `  spindle bench crypto --suite aes128gcm16
-  spindle bench crypto --size 64,1400 -o json`,
+  spindle bench crypto --size 64,1400 --op seal -o json`,
 		Args: noArguments,
 		RunE: runBenchCrypto,
 	}
 	f := c.Flags()
 	f.StringSlice("suite", nil, "ESP suites, as in the configuration (default all)")
 	f.StringSlice("size", []string{"64", "256", "512", "1024", "1400"}, "bytes of the inner packet")
+	f.String("op", "", "seal or open (default both)")
 	f.Float64("seconds", 0.2, "time on the clock for each case")
 	f.Int("cpu", -1, "CPU to run on (default the last one)")
 	return c
@@ -66,6 +67,13 @@ func runBenchCrypto(c *cobra.Command, _ []string) error {
 		if size == bench.IMIX {
 			return usagef("--size imix: crypto takes one size at a time")
 		}
+	}
+	switch op, _ := f.GetString("op"); op {
+	case "":
+	case "seal", "open":
+		o.Ops = []string{op}
+	default:
+		return usagef("--op %q: write seal or open", op)
 	}
 	if o.Time, err = seconds64(c, 0.001, 60); err != nil {
 		return err
