@@ -59,6 +59,7 @@ type Engine struct {
 	logs    bucket // log lines about strangers
 	spis    sources
 
+	reserved   *reserved
 	recoveries bucket       // negotiations that unknown SPIs may start
 	addresses  []netip.Addr // of this host's outer ports
 }
@@ -81,6 +82,7 @@ func New(cfg Config) *Engine {
 	e := &Engine{
 		cfg:       cfg,
 		spd:       session.NewSPD(),
+		reserved:  reserve(cfg.SPIs),
 		byName:    make(map[string]*connection),
 		byAddress: make(map[netip.Addr][]*connection),
 		bySPI:     make(map[wire.SPI]*machine),
@@ -95,7 +97,7 @@ func New(cfg Config) *Engine {
 
 		recoveries: bucket{rate: recoveryRate, burst: recoveryBurst},
 	}
-	e.env = &v2.Env{Rand: cfg.Rand, SPIs: cfg.SPIs, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace,
+	e.env = &v2.Env{Rand: cfg.Rand, SPIs: e.reserved, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace,
 		MessageIDs:  cmp.Or(cfg.MessageIDs, 1<<31),
 		Revocations: session.NewRevocations(), TLS: cfg.TLS,
 		Leases: session.NewLeases(), Assigned: session.Assigned{}}
@@ -390,6 +392,7 @@ func (h host) Own(pair sadb.SPI, sa *v2.SA) {
 		return
 	}
 	h.byPair[pair] = sa
+	h.reserved.stands(pair)
 }
 
 // UnknownToPeer looks in the other IKE SAs with a peer for a child SA that it

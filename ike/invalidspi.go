@@ -28,8 +28,8 @@ const (
 // configured peer is negotiated with first, if the connection says so (V4);
 // otherwise nothing is sent: that is the black hole (V3).
 func (e *Engine) unknownSPI(now time.Time, in session.UnknownSPI) {
-	if e.byPair[in.SPI] != nil {
-		return // it came to be, or is on its way out
+	if e.byPair[in.SPI] != nil || e.reserved.awaits(in.SPI) {
+		return // it came to be, or is about to, or is on its way out
 	}
 	from := in.Remote.Addr()
 	loud := e.spis.mayLog(now, from) && e.logs.take(now)

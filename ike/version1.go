@@ -58,7 +58,7 @@ var (
 )
 
 func (e *Engine) newV1() *v1.Env {
-	return &v1.Env{Rand: e.cfg.Rand, SPIs: e.cfg.SPIs, SPD: e.spd, Out: &e.out, Host: hostV1{e},
+	return &v1.Env{Rand: e.cfg.Rand, SPIs: e.reserved, SPD: e.spd, Out: &e.out, Host: hostV1{e},
 		Revocations: e.env.Revocations, Pools: e.env.Leases, Assigned: e.env.Assigned, Trace: e.cfg.Trace}
 }
 
@@ -179,6 +179,7 @@ func (h hostV1) Own(pair sadb.SPI, sa *v1.SA) {
 		return
 	}
 	h.byPair[pair] = sa
+	h.reserved.stands(pair)
 }
 
 // UnknownToPeer looks in the other ISAKMP SAs with a peer for a child SA that it
