@@ -83,13 +83,11 @@ func (f *flows) place(k *flowKey) int {
 	return int(x * odd >> f.shift)
 }
 
-// policyOf finds the SPD entry of an outbound packet.
+// policyOf finds the SPD entry of an outbound packet, whose place is known.
 func (w *Worker) policyOf(t *transit) *entry {
-	k, spd := keyOf(&t.header, t.ip), w.snap.SPD()
-	at := w.flows.place(&k)
-	places := w.flows.slots[at : at+flowProbes]
+	spd, places := w.snap.SPD(), w.flows.slots[t.place:t.place+flowProbes]
 	for i := range places {
-		if p := &places[i]; p.spd == spd && p.key.is(&k) {
+		if p := &places[i]; p.spd == spd && p.key.is(&t.flow) {
 			return w.snap.Entry(p.row)
 		}
 	}
@@ -101,6 +99,6 @@ func (w *Worker) policyOf(t *transit) *entry {
 		}
 	}
 	f := flowOf(&t.header)
-	*free = flow{key: k, spd: spd, row: w.snap.Find(sadb.Outbound, &f)}
+	*free = flow{key: t.flow, spd: spd, row: w.snap.Find(sadb.Outbound, &f)}
 	return w.snap.Entry(free.row)
 }

@@ -28,7 +28,7 @@ func (w *Worker) isOuter(t *transit) bool {
 // inbound takes an outer packet through RFC 4301 §5.2:
 //
 //  1. strip the UDP encapsulation; IKE goes to the control process
-//  2. find the SA by its SPI: both in locate, for the whole batch. What has none may
+//  2. find the SA by its SPI: find.go does both for the whole batch. What has none may
 //     be on its way to elsewhere, a clear packet then: it alone pays for the question
 //  3. see that this worker owns it
 //  4. is its time over
@@ -55,10 +55,10 @@ func (w *Worker) inbound(t *transit) packet.Verdict {
 	return w.open(t)
 }
 
-// locate is steps 1 and 2.
+// locate is step 2.
 func (w *Worker) locate(t *transit) {
 	t.sa = nil
-	if t.verdict = t.strip(); t.verdict == packet.Pass {
+	if t.verdict == packet.Pass {
 		t.sa = w.snap.Inbound(t.spi())
 	}
 }

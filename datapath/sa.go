@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/netip"
 	"time"
+	"unsafe"
 
 	"spindle/datapath/esp"
 	"spindle/datapath/nat"
@@ -24,25 +25,27 @@ type (
 func NewDB() *DB { return sadb.NewDB[inboundSA, outboundSA]() }
 
 // inboundSA and outboundSA are an SA as its owner worker works with it. Only
-// esp holds the key. held is the server's record of the SA, and the workers
-// leave it alone.
+// esp holds the key. What every packet needs stands side by side, and first: with
+// many SAs each of their cache lines comes from memory. held is the server's
+// record of the SA, and the workers leave it alone.
 type (
 	inboundSA struct {
-		*esp.Inbound
 		bounds
 		localTS, remoteTS []sadb.Selector
 		access            sadb.AccessList
-		nat               *nat.Table     // nil translates nothing
-		astray            netip.AddrPort // where the peer is and the control process was not told
-		held              record
+		nat               *nat.Table       // nil translates nothing
+		only              [2]sadb.Selector // where localTS and remoteTS stand if they are one each
+		esp.Inbound
+		astray netip.AddrPort // where the peer is and the control process was not told
+		held   record
 	}
 	outboundSA struct {
-		*esp.Outbound
-		bounds
-		watch
-		sizing
 		way
-		nat  *nat.Table // that of the pair's other half
+		bounds
+		sizing
+		nat *nat.Table // that of the pair's other half
+		esp.Outbound
+		watch
 		held record
 	}
 )
@@ -58,23 +61,35 @@ type record struct {
 }
 
 func newInboundSA(sa sadb.SA, c *esp.Crypto) (*inboundSA, error) {
-	in, err := c.NewInbound(&sa)
-	if err != nil {
+	in := &inboundSA{bounds: newBounds(&sa)}
+	if err := c.Inbound(&in.Inbound, &sa); err != nil {
 		return nil, err
 	}
-	return &inboundSA{Inbound: in, bounds: newBounds(&sa), localTS: sa.LocalTS, remoteTS: sa.RemoteTS, access: sa.Access, held: newRecord(sa)}, nil
+	in.localTS, in.remoteTS = in.beside(0, sa.LocalTS), in.beside(1, sa.RemoteTS)
+	in.access = sa.Access
+	in.held = newRecord(sa)
+	return in, nil
+}
+
+// beside moves a selector that is alone into the SA.
+func (in *inboundSA) beside(side int, ts []sadb.Selector) []sadb.Selector {
+	if len(ts) != 1 {
+		return ts
+	}
+	in.only[side] = ts[0]
+	return in.only[side : side+1 : side+1]
 }
 
 func newOutboundSA(sa sadb.SA, partner *inboundSA, c *esp.Crypto) (*outboundSA, error) {
-	out, err := c.NewOutbound(&sa)
-	if err != nil {
+	out := &outboundSA{bounds: newBounds(&sa), watch: newWatch(&sa, partner, time.Now().UnixNano()), sizing: newSizing(&sa)}
+	if err := c.Outbound(&out.Outbound, &sa); err != nil {
 		return nil, err
 	}
-	o := &outboundSA{Outbound: out, bounds: newBounds(&sa), watch: newWatch(&sa, partner, time.Now().UnixNano()), sizing: newSizing(&sa), held: newRecord(sa)}
 	if sa.Translate.IsValid() {
-		o.nat = partner.nat
+		out.nat = partner.nat
 	}
-	return o, nil
+	out.held = newRecord(sa)
+	return out, nil
 }
 
 func newRecord(sa sadb.SA) record {
@@ -213,3 +228,6 @@ func (out *outboundSA) refuse(v packet.Verdict) packet.Verdict {
 	out.Drops++
 	return v
 }
+
+// hot is how much of an SA every packet may need.
+func (in *inboundSA) hot() uintptr { return unsafe.Offsetof(in.Inbound) + esp.InboundHot }

@@ -17,6 +17,8 @@ type transit struct {
 	// What stage 2 found. The snapshot in which it did holds for the whole batch.
 	verdict packet.Verdict // Pass unless the packet has come to its end
 	encap   bool           // inbound: ESP came in UDP
+	flow    flowKey        // outbound
+	place   int            // outbound: in the memory of flows
 	entry   *entry         // outbound: nil without a policy
 	body    []byte         // inbound: from the ESP header on, or the IKE message
 	sa      *inboundSA     // inbound: nil without one
@@ -91,19 +93,6 @@ func (t *transit) parse() packet.Verdict {
 	}
 	t.ip = ip[:t.header.Length]
 	return packet.Pass
-}
-
-// find is stage 2.
-func (w *Worker) find(packets []transit) {
-	for i := range packets {
-		t := &packets[i]
-		switch t.side {
-		case outward:
-			t.entry = w.policyOf(t)
-		case inward:
-			w.locate(t)
-		}
-	}
 }
 
 // finish is stage 3.

@@ -27,7 +27,7 @@ func (o *Outbound) SetSequence(seq uint64) { o.sequence = seq }
 // whose SPI is reserved.
 func (c *Crypto) Unprotect(sa *sadb.SA, packet []byte, seq uint64) ([]byte, bool) {
 	s, _ := Find(sa.Suite)
-	p, err := s.protector(sa, c)
+	p, err := s.protector(sa, c, new(kernel))
 	if err != nil {
 		return nil, false
 	}
@@ -39,7 +39,7 @@ func (c *Crypto) Unprotect(sa *sadb.SA, packet []byte, seq uint64) ([]byte, bool
 // Protect seals a plaintext with its trailer under a sequence number.
 func (c *Crypto) Protect(sa *sadb.SA, plain []byte, seq uint64) ([]byte, error) {
 	s, _ := Find(sa.Suite)
-	p, err := s.protector(sa, c)
+	p, err := s.protector(sa, c, new(kernel))
 	if err != nil {
 		return nil, err
 	}

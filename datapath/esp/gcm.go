@@ -11,11 +11,11 @@ import (
 )
 
 // newGCM is where AES-GCM (RFC 4106) gets its implementation.
-func newGCM(s *Suite, sa *sadb.SA, c *Crypto) (protector, error) {
+func newGCM(s *Suite, sa *sadb.SA, c *Crypto, k *kernel) (protector, error) {
 	key := sa.Key[:s.encryption]
 	switch {
 	case s.ICVLen == gcm.TagSize && c != nil && c.keys != nil:
-		return newKernel(s, sa, c.keys)
+		return k.prepare(s, sa, c.keys)
 	case s.ICVLen < leastTag:
 		return newShort(key, s, sa)
 	}

@@ -3,6 +3,7 @@ package esp
 import (
 	"encoding/binary"
 	"net/netip"
+	"unsafe"
 
 	"spindle/datapath/packet"
 	"spindle/sadb"
@@ -12,33 +13,39 @@ import (
 type Inbound struct {
 	Counters
 
-	suite     Suite
+	suite     *Suite
 	protector protector // nil once wiped
-	transport bool
+	kernel    kernel    // the protector, if it is one
 	window    window
-	reorder   reorder
 	failed    int // ICVs in a row that were wrong
+	transport bool
 
-	encap bool
-	peer  netip.AddrPort // where the newest packet came from, with encap
-	moved bool
+	encap, moved bool
+	peer         netip.AddrPort // where the newest packet came from, with encap
+
+	reorder reorder // what follows is not touched by packets in order
 }
 
 // NewInbound prepares an SA. It keeps neither sa nor its key.
 func (c *Crypto) NewInbound(sa *sadb.SA) (*Inbound, error) {
+	in := new(Inbound)
+	return in, c.Inbound(in, sa)
+}
+
+// Inbound is NewInbound in memory of the caller's, which must be empty and stay
+// where it is.
+func (c *Crypto) Inbound(in *Inbound, sa *sadb.SA) error {
 	s, err := suiteFor(sa, sadb.Inbound)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	in := &Inbound{suite: s, transport: sa.Mode == sadb.Transport, encap: sa.Encap}
+	in.suite, in.transport, in.encap = s, sa.Mode == sadb.Transport, sa.Encap
 	in.peer = netip.AddrPortFrom(sa.Remote.Addr().Unmap(), sa.Remote.Port())
 	if in.window, err = newWindow(sa.ReplayWindow, sa.ESN); err != nil {
-		return nil, err
+		return err
 	}
-	if in.protector, err = s.protector(sa, c); err != nil {
-		return nil, err
-	}
-	return in, nil
+	in.protector, err = s.protector(sa, c, &in.kernel)
+	return err
 }
 
 // Open writes to dst the packet that an ESP packet carries and returns its
@@ -180,3 +187,6 @@ func (in *Inbound) drop(v packet.Verdict) packet.Verdict {
 	in.Drops++
 	return v
 }
+
+// InboundHot is how much of an Inbound, from its start, packets in order need.
+const InboundHot = unsafe.Offsetof(Inbound{}.reorder)

@@ -5,24 +5,27 @@ import (
 	"fmt"
 
 	"spindle/datapath/esp/gcm"
+	"spindle/datapath/prefetch"
 	"spindle/sadb"
 )
 
 // kernel is AES-GCM with an ICV of 16 bytes (RFC 4106) by package gcm. It has the
 // shape of aead, but takes the payload from where it lies.
 type kernel struct {
-	context *gcm.Context
+	context gcm.Context
 	aad     [12]byte // scratch
 	spi     uint32
 	esn     bool
 }
 
-func newKernel(s *Suite, sa *sadb.SA, keys *gcm.Pool) (protector, error) {
+// prepare makes the kernel ready, which stands in its SA: one place less to go to.
+func (k *kernel) prepare(s *Suite, sa *sadb.SA, keys *gcm.Pool) (protector, error) {
 	c, err := keys.New(sa.Key[:s.encryption], sa.Key[s.encryption:])
 	if err != nil {
 		return nil, fmt.Errorf("sa %v: %w", sa.SPI, err)
 	}
-	return &kernel{context: c, spi: uint32(sa.SPI), esn: sa.ESN}, nil
+	*k = kernel{context: *c, spi: uint32(sa.SPI), esn: sa.ESN}
+	return k, nil
 }
 
 // bind fills the associated data (RFC 4106 §5). Without ESN it does so with one
@@ -55,3 +58,15 @@ func (k *kernel) open(dst, esp []byte, seq uint64) bool {
 }
 
 func (k *kernel) wipe() { k.context.Close() }
+
+// Prefetch asks for what Seal will need of the key for n bytes.
+func (o *Outbound) Prefetch(n int) { o.kernel.context.Prefetch(n) }
+
+// Prefetch does so for Open, and for the part of the replay window as well that it
+// will look at if there is no ESN.
+func (in *Inbound) Prefetch(esp []byte) {
+	in.kernel.context.Prefetch(len(esp))
+	if w := &in.window; w.size > 0 {
+		prefetch.Of(&w.ring[w.word(uint64(binary.BigEndian.Uint32(esp[4:])))])
+	}
+}

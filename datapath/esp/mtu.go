@@ -14,13 +14,13 @@ func (o *Outbound) InnerMTU(outer int) int {
 	if path := int(o.path.Load()); path > 0 {
 		outer = min(outer, path)
 	}
-	room := outer - t.n - HeaderLen - o.suite.IVLen - o.suite.ICVLen
+	room := outer - int(t.n) - HeaderLen - o.suite.IVLen - o.suite.ICVLen
 	if room < o.suite.Align {
 		return 0
 	}
 	n := room&^(o.suite.Align-1) - trailerLen
 	if o.transport {
-		n += t.ip
+		n += int(t.ip)
 	}
 	return n
 }
@@ -43,7 +43,7 @@ func (o *Outbound) Sealed(inner []byte) int {
 // confidentiality padding.
 func (o *Outbound) Overhead() int {
 	t := o.outer.Load()
-	n := t.n
+	n := int(t.n)
 	if o.transport {
 		n = t.encap()
 	}

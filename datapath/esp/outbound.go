@@ -15,60 +15,67 @@ import (
 type Outbound struct {
 	Counters
 
-	suite     Suite
+	suite     *Suite
 	protector protector // nil once wiped
 	direct    *kernel   // the protector, if it is one
-	spi       uint32
+	kernel    kernel
 	sequence  uint64 // last one used
 	last      uint64 // last one that may be used
+	spi       uint32
 	transport bool
-	tfc       int // bytes that a payload is padded to
+	tfc       int           // bytes that a payload is padded to
+	path      atomic.Uint32 // MTU that is known of the way to the peer, 0 none
 	style     style
 	outer     atomic.Pointer[outer]
-	path      atomic.Uint32 // MTU that is known of the way to the peer, 0 none
+	first     outer // where the first one stands
 }
 
 // NewOutbound prepares an SA. It keeps neither sa nor its key.
 func (c *Crypto) NewOutbound(sa *sadb.SA) (*Outbound, error) {
+	o := new(Outbound)
+	return o, c.Outbound(o, sa)
+}
+
+// Outbound is NewOutbound in memory of the caller's, which must be empty and stay
+// where it is.
+func (c *Crypto) Outbound(o *Outbound, sa *sadb.SA) error {
 	s, err := suiteFor(sa, sadb.Outbound)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	o := &Outbound{
-		suite: s, spi: uint32(sa.SPI), sequence: sa.Sequence, last: math.MaxUint32,
-		transport: sa.Mode == sadb.Transport, tfc: int(sa.TFC),
-	}
+	o.suite, o.spi, o.sequence, o.last = s, uint32(sa.SPI), sa.Sequence, math.MaxUint32
+	o.transport, o.tfc = sa.Mode == sadb.Transport, int(sa.TFC)
 	if sa.ESN {
 		o.last = math.MaxUint64
 	}
 	if o.sequence > o.last {
-		return nil, fmt.Errorf("sa %v: sequence number %d is past the last one", sa.SPI, sa.Sequence)
+		return fmt.Errorf("sa %v: sequence number %d is past the last one", sa.SPI, sa.Sequence)
 	}
 	if o.transport && o.tfc > 0 {
 		// RFC 4303 §2.7: only where the payload says how long it is itself.
-		return nil, fmt.Errorf("sa %v: TFC padding in transport mode: the payload's end could not be told", sa.SPI)
+		return fmt.Errorf("sa %v: TFC padding in transport mode: the payload's end could not be told", sa.SPI)
 	}
 	if o.style, err = newStyle(sa); err != nil {
-		return nil, err
+		return err
 	}
-	if o.protector, err = s.protector(sa, c); err != nil {
-		return nil, err
+	if err := o.first.set(sa.Local, sa.Remote, sa.Encap, o.style.ttl); err != nil {
+		return fmt.Errorf("sa %v: %w", sa.SPI, err)
+	}
+	o.outer.Store(&o.first)
+	if o.protector, err = s.protector(sa, c, &o.kernel); err != nil {
+		return err
 	}
 	o.direct, _ = o.protector.(*kernel)
-	if err := o.Rebind(sa.Local, sa.Remote, sa.Encap); err != nil {
-		o.Wipe()
-		return nil, fmt.Errorf("sa %v: %w", sa.SPI, err)
-	}
 	o.SetPathMTU(int(sa.PathMTU))
 	o.Publish()
-	return o, nil
+	return nil
 }
 
 // Rebind moves the tunnel's endpoints. Any goroutine may call it; packets sealed
 // after it returned carry the new header. On an error nothing has changed.
 func (o *Outbound) Rebind(local, remote netip.AddrPort, encap bool) error {
-	t, err := newOuter(local, remote, encap, o.style.ttl)
-	if err != nil {
+	t := new(outer)
+	if err := t.set(local, remote, encap, o.style.ttl); err != nil {
 		return err
 	}
 	o.outer.Store(t)
@@ -90,14 +97,14 @@ type layout struct {
 
 // measure lays a packet out, which is as long as it says.
 func (o *Outbound) measure(t *outer, inner []byte) (l layout, v packet.Verdict) {
-	l.head, l.next = t.n, nextHeader(inner)
+	l.head, l.next = int(t.n), nextHeader(inner)
 	if o.transport {
 		if l.at, l.next, v = packet.TransportESP(inner); v != packet.Pass {
 			return l, v
 		}
 		l.head = l.at + t.encap()
 	}
-	l.resize(&o.suite, len(inner))
+	l.resize(o.suite, len(inner))
 	return l, packet.Pass
 }
 
@@ -170,7 +177,7 @@ func (o *Outbound) conceal(l *layout, n, room int) {
 	if l.fill = min(o.tfc, most) - n; l.fill < 0 {
 		l.fill = 0
 	}
-	l.resize(&o.suite, n)
+	l.resize(o.suite, n)
 }
 
 // nothing is what a dummy packet takes its outer header's fields from.
@@ -185,8 +192,8 @@ func (o *Outbound) SealDummy(dst []byte, size int) (int, packet.Verdict) {
 		return 0, o.drop(packet.DropNoSA)
 	}
 	t := o.outer.Load()
-	l := layout{head: t.n, next: packet.NoNext, fill: max(size, 0)}
-	l.resize(&o.suite, 0)
+	l := layout{head: int(t.n), next: packet.NoNext, fill: max(size, 0)}
+	l.resize(o.suite, 0)
 	if l.total > len(dst) || l.total > most(t.version()) {
 		return 0, o.drop(packet.DropTooBig)
 	}

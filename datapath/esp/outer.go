@@ -12,27 +12,28 @@ import (
 const flagDF = 0x4000
 
 // outer is the tunnel's header as far as packets do not change it: IP, and UDP
-// when encapsulated. It is never changed after Rebind published it.
+// when encapsulated. It is never changed after Rebind published it. What IPv4 over
+// IP needs stands together.
 type outer struct {
+	second uint64 // IPv4: the header's second eight bytes, without the checksum
+	sum    uint32 // IPv4: of all 16-bit words that packets do not change
+	ip     uint8  // length of the IP header
+	n      uint8  // length of all of it
 	header [packet.IPv6Len + packet.UDPLen]byte
-	ip     int // length of the IP header
-	n      int // length of all of it
 	remote netip.Addr
 	local  netip.Addr
-
-	second uint64 // IPv4: the header's second eight bytes, without the checksum
-	sum    uint64 // IPv4: of all 16-bit words that packets do not change
 }
 
-func newOuter(local, remote netip.AddrPort, encap bool, ttl uint8) (*outer, error) {
+// set fills an empty one.
+func (t *outer) set(local, remote netip.AddrPort, encap bool, ttl uint8) error {
 	from, to := local.Addr().Unmap(), remote.Addr().Unmap()
 	if !from.IsValid() || !to.IsValid() || from.Is4() != to.Is4() {
-		return nil, fmt.Errorf("outer header %v to %v: need two addresses of one family", local.Addr(), remote.Addr())
+		return fmt.Errorf("outer header %v to %v: need two addresses of one family", local.Addr(), remote.Addr())
 	}
 	if encap && (local.Port() == 0 || remote.Port() == 0) {
-		return nil, fmt.Errorf("outer header %v to %v: UDP encapsulation needs ports", local, remote)
+		return fmt.Errorf("outer header %v to %v: UDP encapsulation needs ports", local, remote)
 	}
-	t := &outer{remote: to, local: from}
+	t.remote, t.local = to, from
 	protocol := uint8(packet.ESP)
 	if encap {
 		protocol = packet.UDP
@@ -45,7 +46,7 @@ func newOuter(local, remote netip.AddrPort, encap bool, ttl uint8) (*outer, erro
 		copy(t.header[16:], to.AsSlice())
 		t.second = binary.BigEndian.Uint64(t.header[8:])
 		for i := 0; i < packet.IPv4Len; i += 2 {
-			t.sum += uint64(binary.BigEndian.Uint16(t.header[i:]))
+			t.sum += uint32(binary.BigEndian.Uint16(t.header[i:]))
 		}
 	} else {
 		t.ip = packet.IPv6Len
@@ -60,11 +61,11 @@ func newOuter(local, remote netip.AddrPort, encap bool, ttl uint8) (*outer, erro
 		binary.BigEndian.PutUint16(t.header[t.ip+2:], remote.Port())
 		t.n += packet.UDPLen
 	}
-	return t, nil
+	return nil
 }
 
 // encap is how long the UDP header is, 0 without one.
-func (t *outer) encap() int { return t.n - t.ip }
+func (t *outer) encap() int { return int(t.n - t.ip) }
 
 // most is the longest packet that a header can name.
 func most(version uint8) int {
@@ -136,7 +137,7 @@ func (s *style) flow(inner []byte) uint32 {
 // comes from the sum of what packets do not change: to add up bytes that were
 // stored one by one a moment ago would wait for each of them.
 func (t *outer) put4(b []byte, tos uint8, id, flags uint16) {
-	sum := t.sum + uint64(tos) + uint64(len(b)) + uint64(id) + uint64(flags)
+	sum := uint64(t.sum) + uint64(tos) + uint64(len(b)) + uint64(id) + uint64(flags)
 	sum = sum>>16 + sum&0xffff
 	sum = sum>>16 + sum&0xffff
 	binary.BigEndian.PutUint64(b, 0x45<<56|uint64(tos)<<48|uint64(len(b))<<32|uint64(id)<<16|uint64(flags))

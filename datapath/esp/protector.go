@@ -19,10 +19,11 @@ type protector interface {
 	wipe()
 }
 
-func (s *Suite) protector(sa *sadb.SA, c *Crypto) (protector, error) {
+// protector makes one, in k if it is a kernel.
+func (s *Suite) protector(sa *sadb.SA, c *Crypto, k *kernel) (protector, error) {
 	switch s.kind {
 	case aesGCM:
-		return newGCM(s, sa, c)
+		return newGCM(s, sa, c, k)
 	case chacha:
 		return newChaCha(sa)
 	case aesGMAC:

@@ -120,26 +120,28 @@ func (s *Suite) salt() int {
 }
 
 // known are the suites by keyword: a gateway looks one up for every SA.
-var known = func() map[string]Suite {
-	m := map[string]Suite{}
+var known = func() map[string]*Suite {
+	m := map[string]*Suite{}
 	for _, s := range Suites() {
-		m[s.Keyword] = s
+		m[s.Keyword] = &s
 	}
 	return m
 }()
 
 // Find returns the suite of a proposal keyword.
 func Find(keyword string) (Suite, bool) {
-	s, ok := known[keyword]
-	return s, ok
+	if s := known[keyword]; s != nil {
+		return *s, true
+	}
+	return Suite{}, false
 }
 
 // reservedSPIs are not to be used by an SA (RFC 4303 §2.1).
 const reservedSPIs = 256
 
 // suiteFor checks what inbound and outbound SAs have in common.
-func suiteFor(sa *sadb.SA, direction sadb.Direction) (Suite, error) {
-	s, ok := Find(sa.Suite)
+func suiteFor(sa *sadb.SA, direction sadb.Direction) (*Suite, error) {
+	s := known[sa.Suite]
 	switch {
 	case sa.Direction != direction:
 		return s, fmt.Errorf("sa %v: direction is %v, want %v", sa.SPI, sa.Direction, direction)
@@ -147,7 +149,7 @@ func suiteFor(sa *sadb.SA, direction sadb.Direction) (Suite, error) {
 		return s, fmt.Errorf("sa %v: reserved SPI", sa.SPI)
 	case sa.Mode != sadb.Tunnel && sa.Mode != sadb.Transport:
 		return s, fmt.Errorf("sa %v: unknown mode %d", sa.SPI, sa.Mode)
-	case !ok:
+	case s == nil:
 		return s, fmt.Errorf("sa %v: unknown suite %q", sa.SPI, sa.Suite)
 	case len(sa.Key) != s.KeyLen:
 		return s, fmt.Errorf("sa %v: suite %s takes %d bytes of key, got %d", sa.SPI, s.Keyword, s.KeyLen, len(sa.Key))

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"unsafe"
+
+	"spindle/datapath/prefetch"
 )
 
 const (
@@ -136,6 +138,17 @@ func (c *Context) Open(dst, src []byte, iv uint64, aad []byte) bool {
 		clear(dst[:n])
 	}
 	return ok
+}
+
+// Prefetch asks for what Seal or Open will need of the key for n bytes: the round
+// keys, and as many powers of the hash key as there are blocks.
+func (c *Context) Prefetch(n int) {
+	if c.page == nil {
+		return
+	}
+	prefetch.Bytes(unsafe.Pointer(c.page), unsafe.Offsetof(c.page.powers))
+	first := max(powers-2-n/blockSize, 0)
+	prefetch.Bytes(unsafe.Pointer(&c.page.powers[first]), uintptr(powers-first)*blockSize)
 }
 
 // Close overwrites the key. Closing twice does nothing.

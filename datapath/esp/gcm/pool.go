@@ -9,9 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chunkSize is what the pool takes from the kernel at a time. One mapping per SA
-// would meet vm.max_map_count, and a page per SA would waste five sixths of it.
-const chunkSize = 256 << 10
+// The pool takes so much from the kernel at first, and so much at a time later. One
+// mapping per SA would meet vm.max_map_count, and a page per SA would waste five
+// sixths of it. Many SAs get pages of 2 MiB, which the kernel aligns such mappings
+// to: a key is then not on a page of its own, whose address must be looked up too.
+const (
+	chunkSize = 256 << 10
+	largeSize = 2 << 20
+)
 
 // Pool is memory for the keys of many contexts. The zero value is ready. Its
 // methods may be called by several goroutines.
@@ -46,9 +51,16 @@ func (p *Pool) take() (*material, error) {
 // grow maps one more chunk that is never swapped and never dumped. It must be
 // locked before the first key is in it, so a refusal is an error.
 func (p *Pool) grow() error {
-	chunk, err := unix.Mmap(-1, 0, chunkSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	want := chunkSize
+	if len(p.chunks) > 0 {
+		want = largeSize
+	}
+	chunk, err := unix.Mmap(-1, 0, want, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return fmt.Errorf("map key memory: %w", err)
+	}
+	if want == largeSize {
+		_ = unix.Madvise(chunk, unix.MADV_HUGEPAGE) // a wish
 	}
 	if err := unix.Mlock(chunk); err != nil {
 		return errors.Join(fmt.Errorf("lock key memory: %w", err), unix.Munmap(chunk))
