@@ -28,7 +28,7 @@ func (w *Worker) outbound(t *transit) packet.Verdict {
 	if entry.Action == sadb.Bypass {
 		return w.bypass(t)
 	}
-	if !let(entry.Policy, t) {
+	if entry.Filtered && !let(entry.Policy, t) {
 		return packet.DropAccessOut
 	}
 	sa := entry.Outbound
@@ -41,11 +41,8 @@ func (w *Worker) outbound(t *transit) packet.Verdict {
 	return w.protect(sa, t)
 }
 
-// let asks the child's access list, if it has one, before an SA is asked for.
+// let asks the child's access list, before an SA is asked for.
 func let(p *sadb.Policy, t *transit) bool {
-	if len(p.Access) == 0 {
-		return true
-	}
 	flow := flowOf(&t.header)
 	return p.Access.Permits(sadb.Outbound, &flow)
 }

@@ -170,7 +170,7 @@ func (d *DB[I, O]) AddPolicy(p Policy) {
 		d.index.remove(old, s.epoch)
 	}
 	s.rows = d.rowCount
-	*s.entries.edit(uint32(r.row), s.epoch) = Entry[O]{Policy: &p, Outbound: d.inUse(p.ID), Action: p.Action}
+	*s.entries.edit(uint32(r.row), s.epoch) = Entry[O]{Policy: &p, Outbound: d.inUse(p.ID), Action: p.Action, Filtered: len(p.Access) > 0}
 }
 
 // takeRow finds an unused row of Snapshot.entries.

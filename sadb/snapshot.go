@@ -20,8 +20,11 @@ type inboundRow[I any] struct {
 // Entry is an SPD entry with what the data path bound to it.
 type Entry[O any] struct {
 	Policy   *Policy
-	Outbound *O     // nil while the policy has no SA
-	Action   Action // the policy's, for who needs no more of it
+	Outbound *O // nil while the policy has no SA
+
+	// What every packet asks of its policy, which stands elsewhere in memory.
+	Action   Action
+	Filtered bool // it has an access list
 }
 
 // Row is where a snapshot keeps an entry. It stands for the same policy for as long
