@@ -3,6 +3,8 @@ package main_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +53,25 @@ func TestIKEv1BehindNAT(t *testing.T) {
 		}))
 		b.ping(b.B, b.B4, b.A4, 5)
 	})
+}
+
+// TestIKEv1TransportBehindNAT: transport mode between the gateways themselves, of
+// which R6 knows its own address and R8 that of the NAT (NAT-OA, RFC 3947 §5.2).
+func TestIKEv1TransportBehindNAT(t *testing.T) {
+	b := newBed(t, "v1trans", netlab.Options{NAT: true}).spindles(func(r6, r8 *testbed.Tunnel) {
+		host := func(a netip.Addr) []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(a, 32)} }
+		r6.LocalTS, r6.RemoteTS = host(r6.Local), host(r6.Remote)
+		r8.LocalTS, r8.RemoteTS = host(r8.Local), host(netlab.NATAddr)
+		for _, g := range []*testbed.Tunnel{r6, r8} {
+			g.Version, g.IKE, g.ChildLines = 1, v1IKE, []string{"mode: transport"}
+		}
+		behindNAT("nat_keepalive: 0s")(r6, r8)
+	})
+	b.ping(b.R6, b.R6Addr, b.R8Addr, 5)
+	b.native(false)
+	if child := b.child(b.r8); child.Mode != "transport" || !slices.Equal(child.RemoteTS, []string{netlab.NATAddr.String() + "/32"}) || child.PacketsIn < 5 {
+		t.Errorf("R8 has %+v", child)
+	}
 }
 
 // nat wants R6 to know who is behind a NAT.

@@ -19,7 +19,8 @@ const (
 	group = "keyid:road" // whom a group's key is of
 )
 
-// TestIKEv1Certificates: main mode by RSA signatures, whoever begins.
+// TestIKEv1Certificates: main mode by RSA signatures, whoever begins; messages with a
+// certificate go in pieces both ways (Cisco's IKE fragmentation).
 func TestIKEv1Certificates(t *testing.T) {
 	p := newPaper(t, pki.RSA, nil)
 	b := newBed(t, "v1-rsa", netlab.Options{}).strongSwan(func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanConfig) {
@@ -37,6 +38,11 @@ func TestIKEv1Certificates(t *testing.T) {
 	b.native(false) // kernel-libipsec claims a NAT
 	if log := b.r6.Log(); strings.Count(log, "auth=rsa ") != 2 {
 		t.Errorf("not twice by RSA:\n%s", log)
+	}
+	for _, line := range []string{"received fragment #1", "splitting IKE message"} {
+		if !strings.Contains(b.swan.Log(), line) {
+			t.Errorf("strongSwan does not say %q", line)
+		}
 	}
 }
 

@@ -50,6 +50,13 @@ func (p *Pool) Contains(a netip.Addr) bool {
 	return slices.ContainsFunc(p.Ranges, func(r AddressRange) bool { return r.Contains(a) })
 }
 
+// Overlaps reports whether a selector has addresses to give away.
+func (p *Pool) Overlaps(s sadb.Selector) bool {
+	return slices.ContainsFunc(p.Ranges, func(r AddressRange) bool {
+		return r.First.BitLen() == s.First.BitLen() && r.First.Compare(s.Last) <= 0 && s.First.Compare(r.Last) <= 0
+	})
+}
+
 // Lease is one inside address that a peer has.
 type Lease struct {
 	Address netip.Addr

@@ -40,33 +40,46 @@ func TestReplayChangesNothing(t *testing.T)            { ladder.ReplayChangesNot
 func TestHalfOpenLimit(t *testing.T)                   { ladder.HalfOpenLimit(t, version) }
 func FuzzDatagram(f *testing.F)                        { ladder.FuzzDatagram(f, version) }
 
-// command is what only ladders of IKEv1 say: of a gateway that is mute nobody hears
-// that it knows dead peer detection (D9); bounds are those of the inbound SAs.
-func command(w *ladder.World, g *ladder.Gateway, name string, _ ladder.Words) bool {
+// command is what only ladders of IKEv1 say.
+func command(w *ladder.World, g *ladder.Gateway, name string, words ladder.Words) bool {
 	switch name {
-	case "bounds":
+	case "bounds": // of the inbound SAs
 		for _, sa := range g.In {
 			w.Say(g, "%v and %d KiB", sa.Hard.Time, sa.Hard.Bytes>>10)
 		}
-		return true
-	case "mute":
+	case "conceal": // nobody hears of the gateway that it can do this
+		conceal(w, g, strings.Split(words["vendor"], "+"))
+	case "commit": // the gateway sets the commit bit in quick mode
+		w.Watch = func(from *ladder.Gateway, d session.Datagram) {
+			if from == g && wire.ExchangeType(d.Data[18]) == wire.V1ExchangeQuickMode {
+				d.Data[19] |= byte(wire.V1FlagCommit)
+			}
+		}
 	default:
 		return false
 	}
-	vendor := wire.V1VendorDPD.Payload().Data
+	return true
+}
+
+// vendors are the names that ladders have for them.
+var vendors = map[string]wire.V1Vendor{"dpd": wire.V1VendorDPD, "natt": wire.V1VendorNATT, "draft03": wire.V1VendorNATTDraft03,
+	"draft02": wire.V1VendorNATTDraft02, "draft02lf": wire.V1VendorNATTDraft02LF}
+
+func conceal(w *ladder.World, g *ladder.Gateway, names []string) {
 	w.Watch = func(from *ladder.Gateway, d session.Datagram) {
-		if at := bytes.Index(d.Data, vendor); from == g && at >= 0 {
-			d.Data[at] ^= 0xff
+		for _, name := range names {
+			if at := bytes.Index(d.Data, vendors[name].Payload().Data); from == g && at >= 0 {
+				d.Data[at] ^= 0xff
+			}
 		}
 	}
-	return true
 }
 
 // connection reads the words that only an IKEv1 connection has.
 func connection(t testing.TB, c *session.Connection, words ladder.Words) {
 	auth := words["auth"]
 	c.V1 = session.V1{Aggressive: words["mode"] == "aggressive", Certs: auth == "cert", Hybrid: auth == "hybrid",
-		Push: words["push"] == "yes", Config: words["config"] == "yes"}
+		Push: words["push"] == "yes", Config: words["config"] == "yes", Extend: words["extend"] == "yes"}
 	if name, password, ok := strings.Cut(words["user"], ":"); ok {
 		c.V1.User, c.V1.Password = name, session.Secret(password)
 	}

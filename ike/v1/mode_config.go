@@ -193,8 +193,11 @@ func appendSplit(dst []byte, p netip.Prefix) []byte {
 
 // replyConfig answers a client's request from the pool.
 func (s *SA) replyConfig(now time.Time, ask wire.V1Attributes) ([]wire.Attribute, bool) {
-	if s.initiator || s.conn == nil || s.conn.Pool == nil || s.state == Authenticating {
+	if s.initiator || s.conn == nil || s.state == Authenticating {
 		return nil, false
+	}
+	if s.conn.Pool == nil {
+		return nil, true // an answer that grants nothing is one as well
 	}
 	list, ok := s.grantConfig(func(t uint16) bool { _, asked := ask.Find(t); return asked })
 	if !ok {
@@ -287,7 +290,8 @@ func (s *SA) pushed(set wire.V1Attributes) (answer []wire.Attribute, after func(
 
 // leased makes of a child's selectors those that mode config leaves: a client's
 // own side is its address, and it reaches what the server names; to a server the
-// client is its address and nothing else.
+// client is its address, or the network that a child of ours names and no pool
+// gives away (network-extension mode).
 func (s *SA) leased(list []pair) []pair {
 	host := func(a netip.Addr) sadb.Selector { return sadb.PrefixSelector(netip.PrefixFrom(a, a.BitLen())) }
 	switch {
@@ -298,6 +302,9 @@ func (s *SA) leased(list []pair) []pair {
 		for _, p := range list {
 			if s.config.leased && p.remote.Contains(host(s.config.addr)) {
 				narrowed = append(narrowed, pair{p.local, host(s.config.addr)})
+			}
+			if !s.conn.Pool.Overlaps(p.remote) {
+				narrowed = append(narrowed, p)
 			}
 		}
 		return narrowed

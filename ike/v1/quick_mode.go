@@ -287,6 +287,9 @@ func (s *SA) grant(now time.Time, q *quick, m wire.V1Message) (answer []wire.Pay
 		}
 	}
 	if q.conf = s.match(q.pair); q.conf == nil {
+		q.conf, q.pair = s.matchSeen(q.pair)
+	}
+	if q.conf == nil {
 		q.conf, q.pair = s.unity(q.pair)
 	}
 	if q.conf == nil {
