@@ -25,8 +25,9 @@ func TestIKEv1Certificates(t *testing.T) {
 	p := newPaper(t, pki.RSA, nil)
 	b := newBed(t, "v1-rsa", netlab.Options{}).strongSwan(func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanConfig) {
 		old(v1IKE, v1ESP)(r6, r8)
-		r6.Auth = p.ours("r8.example.net")
+		r6.Auth = p.ours("r8.example.net", "fragment_size: 600")
 		p.theirs(r8, "r8.example.net")
+		r8.ExtraLines = []string{"fragment_size = 600"}
 	})
 	b.up()
 	b.ping(b.A, b.A4, b.B4, 5)

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	fragmentSize = 1200             // octets of a message in one fragment: fits a path of 1280
-	fragmentLife = 10 * time.Second // for the rest to come
+	fragmentHeaders = 80               // of IPv6, UDP, the non-ESP marker and the fragment itself
+	fragmentLife    = 10 * time.Second // for the rest to come
 )
 
 // fragments are pieces of one message of the peer (Cisco's IKE fragmentation).
@@ -26,16 +26,27 @@ type fragments struct {
 // split cuts a message that is too long for a path, if the peer said that it
 // can put it together.
 func (s *SA) split(data []byte) [][]byte {
-	if len(data) <= fragmentSize || !s.vendors[wire.V1VendorFragmentation] {
+	size := s.fragmentSize()
+	if len(data) <= size || !s.vendors[wire.V1VendorFragmentation] {
 		return [][]byte{data}
 	}
 	s.fragments.sent++
-	list, err := wire.SplitV1(data, s.fragments.sent, fragmentSize)
+	list, err := wire.SplitV1(data, s.fragments.sent, size)
 	if err != nil {
 		s.internal(err)
 		return [][]byte{data}
 	}
 	return list
+}
+
+// fragmentSize is how many octets of a message go in one fragment: what the
+// connection says of IP packets, less what stands in front.
+func (s *SA) fragmentSize() int {
+	longest := session.DefaultFragmentSize
+	if list := s.possible(); len(list) > 0 && list[0].FragmentSize > 0 {
+		longest = list[0].FragmentSize
+	}
+	return longest - fragmentHeaders
 }
 
 // reassemble gives back whole messages: d itself, or what its fragment completes.
