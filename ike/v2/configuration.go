@@ -33,8 +33,11 @@ func (s *SA) configRequest() []wire.Payload {
 		return nil
 	}
 	request := wire.CP{Type: wire.ConfigRequest}
-	for _, t := range []wire.ConfigAttributeType{wire.ConfigIP4Address, wire.ConfigIP6Address,
-		wire.ConfigIP4DNS, wire.ConfigIP6DNS, wire.ConfigIP4Subnet, wire.ConfigIP6Subnet} {
+	wish := []wire.ConfigAttributeType{wire.ConfigIP4Address, wire.ConfigIP4DNS, wire.ConfigIP4Subnet}
+	if !s.conn.Translate { // which is IPv4's alone
+		wish = append(wish, wire.ConfigIP6Address, wire.ConfigIP6DNS, wire.ConfigIP6Subnet)
+	}
+	for _, t := range wish {
 		request.Attributes = append(request.Attributes, wire.ConfigAttribute{Type: t})
 	}
 	return []wire.Payload{request}
@@ -68,7 +71,9 @@ func (s *SA) takeConfiguration(m wire.Message) {
 		return
 	}
 	for _, a := range s.inside.ours {
-		s.env.Assigned.Add(s.env.Out, a)
+		if s.conn.OwnsAssigned() {
+			s.env.Assigned.Add(s.env.Out, a)
+		}
 	}
 	s.audit(slog.LevelInfo, "inside address assigned", slog.Any("address", s.inside.ours),
 		slog.Any("dns", s.inside.dns), slog.Any("subnets", s.inside.subnets))
@@ -151,15 +156,20 @@ func (s *SA) giveBack() {
 		s.env.Leases.Release(a)
 	}
 	for _, a := range s.inside.ours {
-		s.env.Assigned.Remove(s.env.Out, a)
+		if s.conn.OwnsAssigned() {
+			s.env.Assigned.Remove(s.env.Out, a)
+		}
 	}
 	s.inside = inside{}
 }
 
 // localOf and remoteOf are a child's selectors, with the inside address in the
-// place of what the configuration leaves open.
+// place of what the configuration leaves open, or hides behind it.
 func (s *SA) localOf(conf *session.Child) []sadb.Selector {
-	if len(conf.Local) > 0 {
+	switch {
+	case s.conn.Hides(conf):
+		return hostSelectors(s.inside.ours[:min(1, len(s.inside.ours))])
+	case len(conf.Local) > 0:
 		return conf.Local
 	}
 	return hostSelectors(s.inside.ours)

@@ -106,7 +106,7 @@ func (s *SA) compose(g grant, conf *session.Child, chosen suite.Proposal, offere
 	if refused != nil {
 		return terms{}, nil, refused
 	}
-	in, err := s.env.SPIs.Allocate(-1)
+	in, err := s.env.SPIs.Allocate(s.conn.Owner())
 	if err != nil {
 		return terms{}, nil, s.busy(err)
 	}

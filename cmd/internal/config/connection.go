@@ -73,6 +73,7 @@ func (d *decoder) connection(n ast.Node) (session.Connection, []placed[session.C
 	}
 	c.Local, c.Remote = local.Endpoint, remote.Endpoint
 	d.openSides(starts, &c)
+	d.translated(&c, children)
 	for _, child := range children {
 		c.Children = append(c.Children, child.value)
 	}

@@ -21,7 +21,7 @@ type openSide struct {
 func (d *decoder) insideFields(c *session.Connection) []field {
 	return []field{
 		may("pool", func(n ast.Node) { c.Pool = d.pool(n) }),
-		may("virtual_ip", chooseInto(d, &c.VirtualIP, "virtual_ip", choice[bool]{"none", false, false}, choice[bool]{"request", true, false})),
+		may("virtual_ip", func(n ast.Node) { d.virtualIP(n, c) }),
 		may("childless", d.boolean(&c.Childless, "childless")),
 	}
 }

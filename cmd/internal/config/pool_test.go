@@ -49,6 +49,25 @@ func TestVirtualIP(t *testing.T) {
 	}
 }
 
+// TestTranslate: hosts hide behind the address; traffic of theirs may ask for it.
+func TestTranslate(t *testing.T) {
+	text := strings.Replace(base, "    psk:", "    virtual_ip: translate\n    psk:", 1)
+	c, err := config.Load(write(t, "f.yaml", text, "r8.psk", key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if conn := c.Connections[0]; !conn.VirtualIP || !conn.Translate || !conn.Hides(&conn.Children[0]) || conn.OwnsAssigned() || conn.Start != session.StartTraffic {
+		t.Errorf("%+v", conn)
+	}
+	for old, refusal := range map[string][2]string{
+		"[10.6.6.0/24]": {"[10.6.6.0/24, \"2001:db8:6::/64\"]", `F:11:9: child "lan": only IPv4 hides behind the assigned address: leave 2001:db8:6::/64 out`},
+		"[10.8.8.0/24]": {"[10.8.8.0/24, \"2001:db8:8::/64\"]", `F:11:9: child "lan": only IPv4 hides behind the assigned address: leave 2001:db8:8::/64 out`},
+		"      - name":   {"      - mode: transport\n        name", `F:11:9: child "lan": hosts hide behind the assigned address in tunnel mode only: write mode: tunnel`},
+	} {
+		expectRefusal(t, strings.Replace(text, old, refusal[0], 1), refusal[1])
+	}
+}
+
 func TestInsideAddressRefusals(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"no local without virtual_ip", "        local: [10.6.6.0/24]\n", "", `F:10:9: a child lacks the key "local"`},
@@ -57,7 +76,7 @@ func TestInsideAddressRefusals(t *testing.T) {
 		{"port in a pool", "    psk:", "    pool: {addresses: [\"10.9.0.0/24[tcp]\"]}\n    psk:", `F:7:24: pool addresses: 10.9.0.0/24[tcp]: an address has no protocol and no port`},
 		{"overlap", "    psk:", "    pool: {addresses: [10.9.0.0/24, 10.9.0.9]}\n    psk:", `F:7:37: pool addresses: 10.9.0.9/32 overlaps 10.9.0.1-10.9.0.254`},
 		{"dns", "    psk:", "    pool: {addresses: [10.9.0.0/24], dns: [dns.example]}\n    psk:", `F:7:44: pool dns: "dns.example": a host name is possible only among remote addresses: write the IP address`},
-		{"virtual_ip", "    psk:", "    virtual_ip: yes\n    psk:", `F:7:17: virtual_ip: "yes" is none of its words: write none or request`},
+		{"virtual_ip", "    psk:", "    virtual_ip: yes\n    psk:", `F:7:17: virtual_ip: "yes" is none of its words: write none, request or translate`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			text := strings.Replace(base, c.old, c.new, 1)
