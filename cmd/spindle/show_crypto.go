@@ -22,10 +22,10 @@ func showCrypto() *cobra.Command {
 	}
 	isakmp := &cobra.Command{Use: "isakmp", Short: "IKE, either version", Args: noArguments, RunE: needsCommand}
 	isakmp.AddCommand(
-		cryptoWord("sa [detail]", "IKE security associations", 0, showIsakmpSA),
-		cryptoWord("peers [ADDR] [detail]", "Peers and how alive they are", 1, showIsakmpPeers))
+		cryptoWord("sa [detail]", "IKE security associations", 0, isakmpSAs.show),
+		cryptoWord("peers [ADDR] [detail]", "Peers and how alive they are", 1, isakmpPeers.show))
 	ipsec := &cobra.Command{Use: "ipsec", Short: "ESP", Args: noArguments, RunE: needsCommand}
-	ipsec.AddCommand(cryptoWord("sa [ADDR]", "IPsec security associations with their traffic", 1, showIpsecSA))
+	ipsec.AddCommand(cryptoWord("sa [ADDR]", "IPsec security associations with their traffic", 1, ipsecSAs.show))
 	c.AddCommand(isakmp, ipsec, cryptoWord("session [ADDR]", "Each peer with its IKE and IPsec SAs", 1, showSession))
 	return c
 }
@@ -81,14 +81,40 @@ func viewOf(c *cobra.Command, args []string, addresses int) (*cryptoView, error)
 	return v, nil
 }
 
-// cryptoRows reads a table and keeps the rows of the peer that was asked for.
-func cryptoRows[Row any](v *cryptoView, table string, remote func(*Row) string) ([]Row, error) {
+// listing is a table of the API in the words of IOS.
+type listing[Row any] struct {
+	table, none string
+	remote      func(*Row) string // the peer's address and port
+	columns     []column[Row]     // nil: each row is always told in detail
+	detail      func(io.Writer, *Row)
+}
+
+func (l listing[Row]) show(v *cryptoView) error {
+	rows, err := l.rows(v)
+	if err != nil {
+		return err
+	}
+	w := v.OutOrStdout()
+	switch {
+	case v.json:
+		return printJSON(w, rows)
+	case len(rows) == 0 || l.columns != nil && !v.detail:
+		return printTable(w, l.none, l.columns, rows)
+	}
+	for i := range rows {
+		l.detail(w, &rows[i])
+	}
+	return nil
+}
+
+// rows are those of the peer that was asked for.
+func (l listing[Row]) rows(v *cryptoView) ([]Row, error) {
 	all, kept := []Row{}, []Row{}
-	if err := v.client.Table(v.Context(), table, &all); err != nil {
+	if err := v.client.Table(v.Context(), l.table, &all); err != nil {
 		return nil, err
 	}
 	for i := range all {
-		if !v.peer.IsValid() || addressOf(remote(&all[i])) == v.peer {
+		if !v.peer.IsValid() || addressOf(l.remote(&all[i])) == v.peer {
 			kept = append(kept, all[i])
 		}
 	}
@@ -144,26 +170,7 @@ func ends(r *api.IKESA, ours bool) string {
 	return r.Remote
 }
 
-func showIsakmpSA(v *cryptoView) error {
-	rows, err := cryptoRows(v, api.IKESAs, func(r *api.IKESA) string { return r.Remote })
-	if err != nil {
-		return err
-	}
-	w := v.OutOrStdout()
-	switch {
-	case v.json:
-		return printJSON(w, rows)
-	case !v.detail:
-		return printTable(w, "there are no IKE SAs", isakmpColumns, rows)
-	case len(rows) == 0:
-		_, err = fmt.Fprintln(w, "there are no IKE SAs")
-		return err
-	}
-	for i := range rows {
-		isakmpDetail(w, &rows[i])
-	}
-	return nil
-}
+var isakmpSAs = listing[api.IKESA]{api.IKESAs, "there are no IKE SAs", func(r *api.IKESA) string { return r.Remote }, isakmpColumns, isakmpDetail}
 
 func isakmpDetail(w io.Writer, r *api.IKESA) {
 	fmt.Fprintf(w, "IKEv%d SA: local %s remote %s, state %s, connection %s\n", r.Version, endpoint(r.Local), endpoint(r.Remote), isakmpState(r.Version, r.State), plain(r.Conn))
@@ -182,26 +189,7 @@ func bound(s float64) string {
 	return seconds(s)
 }
 
-func showIsakmpPeers(v *cryptoView) error {
-	rows, err := cryptoRows(v, api.Peers, func(r *api.Peer) string { return r.Peer })
-	if err != nil {
-		return err
-	}
-	w := v.OutOrStdout()
-	switch {
-	case v.json:
-		return printJSON(w, rows)
-	case !v.detail:
-		return printTable(w, "there are no peers", peerColumns, rows)
-	case len(rows) == 0:
-		_, err = fmt.Fprintln(w, "there are no peers")
-		return err
-	}
-	for i := range rows {
-		peerDetail(w, &rows[i])
-	}
-	return nil
-}
+var isakmpPeers = listing[api.Peer]{api.Peers, "there are no peers", func(r *api.Peer) string { return r.Peer }, peerColumns, peerDetail}
 
 // peerDetail prints the figures of D7.
 func peerDetail(w io.Writer, r *api.Peer) {

@@ -10,24 +10,7 @@ import (
 	"spindle/cmd/internal/api"
 )
 
-func showIpsecSA(v *cryptoView) error {
-	rows, err := cryptoRows(v, api.ChildSAs, func(r *api.ChildSA) string { return r.Remote })
-	if err != nil {
-		return err
-	}
-	w := v.OutOrStdout()
-	if v.json {
-		return printJSON(w, rows)
-	}
-	if len(rows) == 0 {
-		_, err = fmt.Fprintln(w, "there are no IPsec SAs")
-		return err
-	}
-	for i := range rows {
-		ipsecDetail(w, &rows[i])
-	}
-	return nil
-}
+var ipsecSAs = listing[api.ChildSA]{api.ChildSAs, "there are no IPsec SAs", func(r *api.ChildSA) string { return r.Remote }, nil, ipsecDetail}
 
 func ipsecDetail(w io.Writer, r *api.ChildSA) {
 	fmt.Fprintf(w, "connection: %s, child: %s, state %s\n", plain(r.Conn), plain(r.Child), r.State)
@@ -128,15 +111,15 @@ func showSession(v *cryptoView) error {
 // sessions joins the tables by peer. A peer behind a NAT is one for each address
 // and port.
 func sessions(v *cryptoView) ([]cryptoSession, error) {
-	peers, err := cryptoRows(v, api.Peers, func(r *api.Peer) string { return r.Peer })
+	peers, err := isakmpPeers.rows(v)
 	if err != nil {
 		return nil, err
 	}
-	ike, err := cryptoRows(v, api.IKESAs, func(r *api.IKESA) string { return r.Remote })
+	ike, err := isakmpSAs.rows(v)
 	if err != nil {
 		return nil, err
 	}
-	children, err := cryptoRows(v, api.ChildSAs, func(r *api.ChildSA) string { return r.Remote })
+	children, err := ipsecSAs.rows(v)
 	if err != nil {
 		return nil, err
 	}

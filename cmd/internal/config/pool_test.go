@@ -62,7 +62,7 @@ func TestTranslate(t *testing.T) {
 	for old, refusal := range map[string][2]string{
 		"[10.6.6.0/24]": {"[10.6.6.0/24, \"2001:db8:6::/64\"]", `F:11:9: child "lan": only IPv4 hides behind the assigned address: leave 2001:db8:6::/64 out`},
 		"[10.8.8.0/24]": {"[10.8.8.0/24, \"2001:db8:8::/64\"]", `F:11:9: child "lan": only IPv4 hides behind the assigned address: leave 2001:db8:8::/64 out`},
-		"      - name":   {"      - mode: transport\n        name", `F:11:9: child "lan": hosts hide behind the assigned address in tunnel mode only: write mode: tunnel`},
+		"      - name":  {"      - mode: transport\n        name", `F:11:9: child "lan": hosts hide behind the assigned address in tunnel mode only: write mode: tunnel`},
 	} {
 		expectRefusal(t, strings.Replace(text, old, refusal[0], 1), refusal[1])
 	}
