@@ -249,8 +249,15 @@ func (s *SA) Expire(now time.Time, spi sadb.SPI, hard bool, cause string) {
 	s.pump(now)
 }
 
-// expireChild ends a child SA whose bound is reached.
+// expireChild ends a child SA whose bound is reached. A successor that still waits to
+// be used is used now: better that a packet comes early than that none can leave.
 func (s *SA) expireChild(now time.Time, c *child, cause string) {
+	next := s.findChild(func(o *child) bool {
+		return o != c && o.Conf.Name == c.Conf.Name && o.pair == c.pair && !o.SwitchAt.IsZero()
+	})
+	if next != nil {
+		s.switchOver(now, next)
+	}
 	s.audit(slog.LevelInfo, "child SA expired", c.Named(slog.String("cause", cause))...)
 	s.sayDelete(now, c)
 	s.linger(now, c)

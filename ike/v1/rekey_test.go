@@ -9,27 +9,50 @@ import (
 	"spindle/ike/session"
 )
 
-// TestPhase1RekeyUnderTraffic: the lifetime of phase 1 is over every two seconds at
-// both ends, and a busy peer takes so long with each message that often neither end
-// has a successor in time, and both open one. A packet that is sent at any moment in
-// either direction has an SA, and the other end holds that.
-func TestPhase1RekeyUnderTraffic(t *testing.T) {
-	for seed := range 100 {
-		w := ladder.Running(t, version, ladder.Words{"ikelife": "2s"})
-		rnd := rand.New(rand.NewPCG(uint64(seed), 9))
-		w.Dial()
-		w.Run(time.Second)
-		busy := time.Duration(0)
-		w.Hold = inOrder(w, rnd, &busy)
-		for step := range 1200 {
-			if step%50 == 0 {
-				busy = time.Duration(rnd.Int64N(int64(400 * time.Millisecond)))
+// TestRekeysOfABusyPeer: a peer that takes long with each message, so that with
+// lifetimes of seconds neither end may have a successor in time, and both open one.
+// A packet that is sent at any moment in either direction has an SA, and the other
+// end holds that.
+func TestRekeysOfABusyPeer(t *testing.T) {
+	for name, c := range map[string]struct {
+		words ladder.Words
+		busy  time.Duration // at most, with one message
+		seeds []uint64
+	}{
+		"phase 1 outlived": {ladder.Words{"ikelife": "2s"}, 400 * time.Millisecond, several(0, 100)},
+		"both phases":      {ladder.Words{"ikelife": "7s", "life": "5s"}, 150 * time.Millisecond, several(100, 150)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, seed := range c.seeds {
+				rekeys(t, c.words, c.busy, seed)
 			}
-			w.Run(10 * time.Millisecond)
-			carried(w)
-			if t.Failed() {
-				t.Fatalf("seed %d:\n%s", seed, w.Log.String())
-			}
+		})
+	}
+}
+
+func several(from, to uint64) (seeds []uint64) {
+	for seed := from; seed < to; seed++ {
+		seeds = append(seeds, seed)
+	}
+	return seeds
+}
+
+// rekeys lets half a minute pass.
+func rekeys(t *testing.T, words ladder.Words, most time.Duration, seed uint64) {
+	w := ladder.Running(t, version, words)
+	rnd := rand.New(rand.NewPCG(seed, 11))
+	w.Dial()
+	w.Run(time.Second)
+	busy := time.Duration(0)
+	w.Hold = inOrder(w, rnd, &busy)
+	for step := range 3000 {
+		if step%50 == 0 {
+			busy = time.Duration(rnd.Int64N(int64(most)))
+		}
+		w.Run(10 * time.Millisecond)
+		carried(w)
+		if t.Failed() {
+			t.Fatalf("seed %d:\n%s", seed, w.Log.String())
 		}
 	}
 }
