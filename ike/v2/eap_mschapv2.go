@@ -87,9 +87,15 @@ func (c *mschapv2) answer(data []byte) eapStep {
 	return c.check(r)
 }
 
-// check compares the response with the one that the user's password gives.
+// check compares the response with the one that the user's password gives. Windows
+// puts a domain in front of the name where its user wrote one.
 func (c *mschapv2) check(r chapReply) eapStep {
-	secret, known := c.users.Find(r.name)
+	name := r.name
+	secret, known := c.users.Find(name)
+	if !known {
+		name = withoutDomain(name)
+		secret, known = c.users.Find(name)
+	}
 	if !known {
 		c.failure = fmt.Sprintf("user %s is not known (configuration key: users)", printable(r.name))
 		return c.refuse()
@@ -105,7 +111,7 @@ func (c *mschapv2) check(r chapReply) eapStep {
 		return c.refuse()
 	}
 	hashHash := md4Sum(hash[:])
-	c.success = &eapSuccess{user: r.name, msk: chapMSK(hashHash, r.response)}
+	c.success = &eapSuccess{user: name, msk: chapMSK(hashHash, r.response)}
 	proof := authenticatorResponse(hashHash, r.response, challenge)
 	return eapStep{request: chapPacket(chapSuccess, []byte("S="+strings.ToUpper(hex.EncodeToString(proof[:]))+" M=OK"))}
 }

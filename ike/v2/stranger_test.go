@@ -23,6 +23,7 @@ type stranger struct {
 	spiR     wire.SPI
 	ni, nr   []byte
 	proposal suite.Proposal
+	ke       suite.KE
 	keys     *suite.IKEKeys
 	protect  wire.Protector
 	request  []byte
@@ -43,31 +44,43 @@ func visited(t testing.TB) world {
 	return world{w}
 }
 
-// meet opens an IKE SA as far as anybody can.
-func (w world) meet(seed int) *stranger {
+// stranger is somebody who has not said a word yet.
+func (w world) stranger(seed int) *stranger {
 	g := w.Gateways["r8"]
 	s := &stranger{w: w, g: g, at: netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, byte(100 + seed>>8), byte(seed)}), 500), to: netip.MustParseAddrPort("192.0.2.2:500"),
 		rnd: rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), 99}), next: 1, proposal: g.Conns[0].IKE[0]}
 	s.spiI = wire.SPI(s.rnd.Uint64() | 1)
 	s.ni = make([]byte, 32)
 	s.rnd.Read(s.ni)
-	ke, err := suite.GenerateKE(s.proposal.Group, s.rnd)
-	if err != nil {
+	return s
+}
+
+// meet opens an IKE SA as far as anybody can.
+func (w world) meet(seed int) *stranger {
+	s := w.stranger(seed)
+	var err error
+	if s.ke, err = suite.GenerateKE(s.proposal.Group, s.rnd); err != nil {
 		w.T.Fatal(err)
 	}
-	payloads := []wire.Payload{suite.Offer(g.Conns[0].IKE, nil), wire.KE{Group: ke.Group(), Data: ke.Public()}, wire.Nonce{Data: s.ni},
+	payloads := []wire.Payload{suite.Offer(s.g.Conns[0].IKE, nil), wire.KE{Group: s.ke.Group(), Data: s.ke.Public()}, wire.Nonce{Data: s.ni},
 		wire.Notify{Type: wire.NotifyFragmentationSupported}}
 	m := s.open(payloads)
 	if cookie, ok := wire.FindNotify(m.Payloads, wire.NotifyCookie); ok {
 		m = s.open(append([]wire.Payload{cookie}, payloads...))
 	}
+	s.agreed(m)
+	return s
+}
+
+// agreed makes the keys from the answer to IKE_SA_INIT.
+func (s *stranger) agreed(m wire.Message) {
 	theirs, ok := wire.Find[wire.KE](m.Payloads)
 	nonce, _ := wire.Find[wire.Nonce](m.Payloads)
 	if !ok {
-		w.T.Fatalf("IKE_SA_INIT answered %v", m)
+		s.w.T.Fatalf("IKE_SA_INIT answered %v", m)
 	}
 	s.spiR, s.nr = m.Header.ResponderSPI, nonce.Data
-	shared, err := ke.Shared(theirs.Data)
+	shared, err := s.ke.Shared(theirs.Data)
 	if err == nil {
 		s.keys, err = suite.DeriveIKE(s.proposal, shared, s.ni, s.nr, s.spiI, s.spiR)
 	}
@@ -75,9 +88,8 @@ func (w world) meet(seed int) *stranger {
 		s.protect, err = suite.NewProtector(s.proposal, s.keys, true, s.rnd)
 	}
 	if err != nil {
-		w.T.Fatal(err)
+		s.w.T.Fatal(err)
 	}
-	return s
 }
 
 // open sends IKE_SA_INIT and returns the answer.
