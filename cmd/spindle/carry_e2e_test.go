@@ -1,8 +1,12 @@
 package main_test
 
 import (
+	"encoding/binary"
 	"strconv"
 	"testing"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
 
 	"spindle/cmd/internal/testbed"
 	"spindle/tools/netlab"
@@ -42,12 +46,17 @@ func TestSpindleBehindNAT(t *testing.T) {
 	b.clean()
 }
 
+// TestForcedEncapsulation: over IPv6 the outer UDP checksum is there and right, or the
+// kernel's UDP and any NAT of IPv6 would drop it (RFC 8200 §8.1).
 func TestForcedEncapsulation(t *testing.T) {
-	for _, who := range []string{"initiator", "responder"} {
-		t.Run(who, func(t *testing.T) {
-			b := newBed(t, "force-"+who, netlab.Options{}).spindles(func(r6, r8 *testbed.Tunnel) {
+	for _, c := range []struct {
+		who string
+		v6  bool
+	}{{"initiator", false}, {"responder", false}, {"initiator over IPv6", true}} {
+		t.Run(c.who, func(t *testing.T) {
+			b := newBed(t, "force-"+c.who[:4], netlab.Options{IPv6Outer: c.v6}).spindles(func(r6, r8 *testbed.Tunnel) {
 				forced := r6
-				if who == "responder" {
+				if c.who == "responder" {
 					forced = r8
 				}
 				forced.Lines = append(forced.Lines, "encap: force")
@@ -55,10 +64,30 @@ func TestForcedEncapsulation(t *testing.T) {
 			if child := b.up(); !child.Encap {
 				t.Errorf("child SA is not UDP-encapsulated: %+v", child)
 			}
+			if c.v6 {
+				b.checksummed()
+			}
 			b.carry(4, netlab.BulkOptions{Packets: 1000})
 			b.native(false)
 			b.clean()
 		})
+	}
+}
+
+// checksummed has gopacket look at an outer UDP datagram of R8's.
+func (b *bed) checksummed() {
+	b.t.Helper()
+	frame := b.listen("w8", func(f []byte) bool {
+		return len(f) > 62 && binary.BigEndian.Uint16(f[12:]) == 0x86dd && f[20] == 17 && binary.BigEndian.Uint32(f[62:]) != 0
+	}, func() { b.ping(b.B, b.B4, b.A4, 3) })
+	p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.Default)
+	ip, udp := p.Layer(layers.LayerTypeIPv6).(*layers.IPv6), p.Layer(layers.LayerTypeUDP).(*layers.UDP)
+	given := udp.Checksum
+	check(b.t, udp.SetNetworkLayerForChecksum(ip))
+	buf := gopacket.NewSerializeBuffer()
+	check(b.t, gopacket.SerializeLayers(buf, gopacket.SerializeOptions{ComputeChecksums: true}, udp, gopacket.Payload(udp.Payload)))
+	if given == 0 || given != udp.Checksum {
+		b.t.Errorf("outer UDP checksum %#x, want %#x", given, udp.Checksum)
 	}
 }
 

@@ -18,24 +18,32 @@ type overheard struct {
 	frame  []byte
 }
 
-// overhear has something happen and returns the first ESP packet from an address.
-func (b *bed) overhear(port string, from netip.Addr, happen func()) overheard {
+// listen has something happen and returns the first frame that comes in by a port of
+// the wire and is wanted.
+func (b *bed) listen(port string, wanted func(frame []byte) bool, happen func()) []byte {
 	b.t.Helper()
 	in, err := b.Wire.Inject(port)
 	check(b.t, err)
 	defer in.Close()
 	heard := make(chan []byte, 1)
 	go func() {
-		frame, _ := in.Await(b.t.Context(), patience, func(f []byte) bool {
-			return len(f) > espAt && binary.BigEndian.Uint16(f[12:]) == 0x0800 && f[23] == 50 && netip.AddrFrom4([4]byte(f[26:30])) == from
-		})
+		frame, _ := in.Await(b.t.Context(), patience, wanted)
 		heard <- frame
 	}()
 	happen()
 	f := <-heard
 	if f == nil {
-		b.t.Fatalf("no ESP packet of %v was heard at %s", from, port)
+		b.t.Fatalf("no such frame was heard at %s", port)
 	}
+	return f
+}
+
+// overhear is listen for ESP from an address.
+func (b *bed) overhear(port string, from netip.Addr, happen func()) overheard {
+	b.t.Helper()
+	f := b.listen(port, func(f []byte) bool {
+		return len(f) > espAt && binary.BigEndian.Uint16(f[12:]) == 0x0800 && f[23] == 50 && netip.AddrFrom4([4]byte(f[26:30])) == from
+	}, happen)
 	return overheard{f[15], f[20]&0x40 != 0, int(binary.BigEndian.Uint16(f[16:])), f}
 }
 

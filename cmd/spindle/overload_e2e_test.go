@@ -26,21 +26,7 @@ const espAt = 14 + 20
 func TestFloods(t *testing.T) {
 	b := newBed(t, "floods", netlab.Options{}).spindles(nil)
 	b.up()
-	listening, err := b.Wire.Inject("w8")
-	check(t, err)
-	defer listening.Close()
-	heard := make(chan []byte, 1)
-	go func() {
-		frame, _ := listening.Await(t.Context(), patience, func(f []byte) bool {
-			return len(f) > espAt+8 && binary.BigEndian.Uint16(f[12:]) == 0x0800 && f[23] == 50
-		})
-		heard <- frame
-	}()
-	b.ping(b.B, b.B4, b.A4, 3)
-	genuine := <-heard
-	if genuine == nil {
-		t.Fatal("no ESP packet of R8 was heard")
-	}
+	genuine := b.overhear("w8", b.R8Addr, func() { b.ping(b.B, b.B4, b.A4, 3) }).frame
 	wire, err := b.Wire.Inject("w6")
 	check(t, err)
 	defer wire.Close()
