@@ -11,7 +11,8 @@
 // A key lives as a Context in pages of a Pool: outside the heap, locked, left out
 // of core dumps, and overwritten by Close. No branch and no address depends on a
 // secret. Registers that held secrets are cleared before a call returns, and the
-// calls use no stack.
+// calls use no stack. Tests follow secrets through the assembly to prove that, and run
+// all of it in an emulator, so that a change shows on processors without its registers.
 //
 // The package decides nothing about fallback: who finds no Best variant takes
 // crypto/cipher instead.
