@@ -207,7 +207,14 @@ func TestTranslateIKEv2(t *testing.T) {
 	check(t, b.swan.RekeyIKE(t.Context()))
 	check(t, b.swan.RekeyChild(t.Context()))
 	again(b, child, second)
+	b.ping(b.R6, netip.MustParseAddr("10.6.6.1"), b.B4, 1) // the gateway itself
 	b.secret()
+	check(t, b.r6.KillProcess("datapath")) // in whose absence the kernel forwards
+	check(t, b.r6.Await(t.Context(), patience, "translate again in a new data path", func() bool {
+		r, err := netlab.Ping(t.Context(), b.A, b.A4, b.B4, 1, 100*time.Millisecond, 100*time.Millisecond)
+		rows, _ := testbed.Table[api.Translation](t.Context(), b.r6, api.Translations)
+		return err == nil && r.Received == 1 && len(rows) == 1 && rows[0].ICMP > 0
+	}))
 }
 
 // again waits for the successor of a child SA, over which the second host still is

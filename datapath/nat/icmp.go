@@ -30,7 +30,7 @@ func quoteOf(ip []byte, h *packet.Header) (q quote, ok bool) {
 }
 
 // errorIn translates an error about a packet that left: it is for who sent that
-// (RFC 5508 REQ-4). It keeps no mapping alive, and ends none (REQ-7, RFC 5382 REQ-10).
+// (RFC 5508 REQ-4). It keeps no mapping alive, and ends none (REQ-6, RFC 5382 REQ-10).
 func (t *Table) errorIn(ip []byte, h *packet.Header) packet.Verdict {
 	q, ok := quoteOf(ip, h)
 	if !ok || [4]byte(q.ip[source.address:]) != t.address {

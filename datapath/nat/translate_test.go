@@ -205,7 +205,7 @@ func TestErrorsGoOut(t *testing.T) {
 	}
 }
 
-// TestErrorsKeepNothingAlive: RFC 5508 REQ-7, RFC 5382 REQ-10.
+// TestErrorsKeepNothingAlive: RFC 5508 REQ-6, RFC 5382 REQ-10.
 func TestErrorsKeepNothingAlive(t *testing.T) {
 	n := table(t, 8)
 	out(t, n, icmp(t, host, remote, 8, 7), 0)
