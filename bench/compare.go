@@ -3,18 +3,15 @@ package bench
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
 	"spindle/datapath/esp"
 	"spindle/sadb"
-	"spindle/tools/netlab"
 )
 
 // prepareScript installs and builds the peers.
@@ -46,7 +43,8 @@ type Ratio struct {
 	Peer      string  `json:"peer"`
 	Pages     Pages   `json:"pages,omitempty"` // what both stood on
 	Direction string  `json:"direction,omitempty"`
-	Case      string  `json:"case"` // size, or kind of traffic
+	Case      string  `json:"case"`          // size, or kind of traffic
+	SAs       int     `json:"sas,omitempty"` // of the pipeline, each packet for the next of them
 	Unit      string  `json:"unit"`
 	Spindle   float64 `json:"spindle"`
 	Other     float64 `json:"other"`
@@ -137,87 +135,3 @@ func (c *Comparison) prepare(ctx context.Context, o *CompareOptions) error {
 	}
 	return nil
 }
-
-// costs are the measured nanoseconds per packet of one case.
-type costs struct{ ours, theirs []float64 }
-
-// pipelines compares with ipsec-secgw, on both kinds of pages.
-func (c *Comparison) pipelines(ctx context.Context, o *CompareOptions, suite esp.Suite) (err error) {
-	const peer = "ipsec-secgw"
-	exe := filepath.Join(o.Folder, peer)
-	if _, err := os.Stat(exe); err != nil {
-		c.miss(peer, "was not built")
-		return nil
-	}
-	dir, err := os.MkdirTemp("", "spindle-compare-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	s := &secgw{exe: exe, dir: dir, suite: suite, cpu: o.CPU}
-	defer func() { err = errors.Join(err, s.close()) }()
-	for _, pages := range []Pages{SmallPages, HugePages} {
-		if err := c.onPages(ctx, o, s, pages); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// secgwPages is what ipsec-secgw needs with -m 512, and what we do.
-const secgwPages = 300
-
-func (c *Comparison) onPages(ctx context.Context, o *CompareOptions, s *secgw, pages Pages) (err error) {
-	if pages == HugePages {
-		restore, err := netlab.ReserveHugePages(secgwPages)
-		if err != nil {
-			c.miss("ipsec-secgw on 2 MiB pages", "%v", err)
-			return nil
-		}
-		defer func() { err = errors.Join(err, restore()) }()
-	}
-	for _, direction := range o.Directions {
-		for _, size := range o.Sizes {
-			costs, err := c.byTurns(ctx, o, s, pages, direction, size)
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err != nil {
-				c.miss(fmt.Sprintf("ipsec-secgw, %v %v on %s pages", direction, size, pages), "%v", err)
-				continue
-			}
-			ours, theirs := median(costs.ours), median(costs.theirs)
-			c.Ratios = append(c.Ratios, Ratio{
-				Bench: "pipeline", Peer: "ipsec-secgw", Pages: pages, Direction: direction.String(), Case: size.String(),
-				Unit: "Mpps", Spindle: 1000 / ours, Other: 1000 / theirs, Ratio: theirs / ours,
-			})
-			o.Say("pipeline %v %v on %s pages: spindle %.1f ns, ipsec-secgw %.1f ns", direction, size, pages, ours, theirs)
-		}
-	}
-	return nil
-}
-
-func (c *Comparison) byTurns(ctx context.Context, o *CompareOptions, s *secgw, pages Pages, direction sadb.Direction, size Size) (all costs, err error) {
-	for range o.Repeats {
-		theirs, err := s.measure(ctx, direction, size, pages == HugePages)
-		if err != nil {
-			return all, err
-		}
-		all.theirs = append(all.theirs, theirs)
-		err = Pipeline(ctx, PipelineOptions{
-			Directions: []sadb.Direction{direction}, Sizes: []Size{size}, SAs: []int{1}, Suite: o.Suite,
-			Time: o.Time, Pages: pages, Frames: pipelineFrames, CPU: o.CPU, Commit: o.Commit, Crypto: o.Crypto,
-		}, func(r PipelineRow) error {
-			all.ours = append(all.ours, r.P50)
-			return nil
-		})
-		if err != nil {
-			return all, err
-		}
-	}
-	return all, nil
-}
-
-// pipelineFrames is about what ipsec-secgw keeps warm: mempools hand out the
-// buffer that came back last.
-const pipelineFrames = 256

@@ -25,7 +25,7 @@ type PipelineOptions struct {
 	Directions []sadb.Direction
 	Sizes      []Size
 	SAs        []int
-	Active     int // of the SAs, how many the packets are for; 0 for all
+	Active     []int // of the SAs, how many the packets are for; 0 for all, as is none at all
 	Suite      string
 	Time       time.Duration // on the clock, for each case
 	Pages      Pages         // of the packet buffers
@@ -79,8 +79,8 @@ func Pipeline(ctx context.Context, o PipelineOptions, done func(PipelineRow) err
 		return fmt.Errorf("unknown suite %q", o.Suite)
 	}
 	machine := Fingerprint(o.Commit)
-	if o.Active == 0 {
-		o.Active = MaxSAs
+	if len(o.Active) == 0 {
+		o.Active = []int{0}
 	}
 	unpin, err := pin(o.CPU)
 	if err != nil {
@@ -98,7 +98,7 @@ func Pipeline(ctx context.Context, o PipelineOptions, done func(PipelineRow) err
 			return err
 		}
 		row := PipelineRow{
-			SAs: sas, Active: min(sas, o.Active), Suite: suite.Keyword, Impl: implementation(suite, o.Crypto),
+			SAs: sas, Suite: suite.Keyword, Impl: implementation(suite, o.Crypto),
 			Pages: pages, Frames: o.Frames, Machine: machine, NotMeasured: PipelineNotMeasured,
 		}
 		err = g.sweep(ctx, o, suite, row, done)
@@ -117,23 +117,38 @@ func implementation(suite esp.Suite, c *esp.Crypto) string {
 	return esp.StandardLibrary
 }
 
-// sweep runs every direction and size on one gateway.
+// sweep runs every number of active SAs, direction and size on one gateway.
 func (g *gateway) sweep(ctx context.Context, o PipelineOptions, suite esp.Suite, row PipelineRow, done func(PipelineRow) error) error {
-	for _, direction := range o.Directions {
-		for _, size := range o.Sizes {
-			row := row
-			row.Direction, row.Size, row.Drops = direction.String(), size, map[string]uint64{}
-			c := &pipelineCase{gateway: g, direction: direction, source: newSource(direction, size, row.SAs, suite, g.peers)}
-			c.order = c.order[:row.Active]
-			if err := c.measure(ctx, o.Time, &row); err != nil {
-				return fmt.Errorf("%s, size %v, %d SAs: %w", row.Direction, size, row.SAs, err)
-			}
-			if err := done(row); err != nil {
-				return err
+	for _, active := range actives(o.Active, row.SAs) {
+		for _, direction := range o.Directions {
+			for _, size := range o.Sizes {
+				row := row
+				row.Active, row.Direction, row.Size, row.Drops = active, direction.String(), size, map[string]uint64{}
+				c := &pipelineCase{gateway: g, direction: direction, source: newSource(direction, size, row.SAs, suite, g.peers)}
+				c.order = c.order[:active]
+				if err := c.measure(ctx, o.Time, &row); err != nil {
+					return fmt.Errorf("%s, size %v, %d of %d SAs: %w", row.Direction, size, active, row.SAs, err)
+				}
+				if err := done(row); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// actives are the numbers of active SAs asked for, of so many, each once.
+func actives(asked []int, sas int) (list []int) {
+	for _, n := range asked {
+		if n == 0 {
+			n = sas
+		}
+		if n = min(n, sas); !slices.Contains(list, n) {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 // pipelineCase is one direction, size and number of SAs.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -32,18 +33,27 @@ type secgw struct {
 	cpu      int
 }
 
+// secgwCase is one thing to measure.
+type secgwCase struct {
+	direction sadb.Direction
+	size      Size
+	huge      bool // on 2 MiB pages
+	inline    bool // encrypts on the spot (type cpu-crypto), not by a crypto device's queue
+	sas       int  // tunnels, whose packets come in turn
+}
+
 // secgwTicks are the seconds that it runs for after the first, which warms up.
 const secgwTicks = 3
 
 // measure returns the nanoseconds of CPU time that a packet takes: the median over
 // its once-a-second reports.
-func (s *secgw) measure(ctx context.Context, direction sadb.Direction, size Size, huge bool) (float64, error) {
-	if err := s.writeFiles(direction, size); err != nil {
+func (s *secgw) measure(ctx context.Context, c secgwCase) (float64, error) {
+	if err := s.writeFiles(c); err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", s.exe}, s.arguments(direction, huge)...)...)
+	cmd := exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", s.exe}, s.arguments(c)...)...)
 	cmd.Dir = s.dir
 	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.WaitDelay = 5 * time.Second
@@ -134,14 +144,14 @@ func secgwPrefix() string { return "spindle" + strconv.Itoa(os.Getpid()) }
 func (s *secgw) close() error { return os.RemoveAll(filepath.Join("/var/run/dpdk", secgwPrefix())) }
 
 // arguments: port 0 is on the encrypted side (-u 0x1), port 1 on the clear one.
-func (s *secgw) arguments(direction sadb.Direction, huge bool) []string {
+func (s *secgw) arguments(c secgwCase) []string {
 	const nowhere, source = "net_null%d,no-rx=1", "net_pcap%d,rx_pcap=frames.pcap,infinite_rx=1"
 	from := [2]string{nowhere, source}
-	if direction == sadb.Inbound {
+	if c.direction == sadb.Inbound {
 		from = [2]string{source, nowhere}
 	}
 	memory := []string{"--no-huge", "-m", "2048"}
-	if huge {
+	if c.huge {
 		memory = []string{"--in-memory", "--iova-mode=va", "-m", "512"}
 	}
 	args := append([]string{
@@ -153,36 +163,54 @@ func (s *secgw) arguments(direction sadb.Direction, huge bool) []string {
 		"-l", "-w", "0", "-t", "1", "-f", "secgw.cfg")
 }
 
-// writeFiles writes its configuration and the packets: one chunk of ours.
-func (s *secgw) writeFiles(direction sadb.Direction, size Size) error {
-	theirs := peerSA(0, sadb.Inbound, s.suite)
-	peer, err := esp.NewOutbound(&theirs)
-	if err != nil {
-		return err
+// writeFiles writes its configuration and the packets: chunks of ours, until every
+// tunnel has had one.
+func (s *secgw) writeFiles(c secgwCase) error {
+	var peers []*esp.Outbound
+	for n := range c.sas {
+		theirs := peerSA(n, sadb.Inbound, s.suite)
+		peer, err := esp.NewOutbound(&theirs)
+		if err != nil {
+			return err
+		}
+		peers = append(peers, peer)
 	}
-	frames := newSource(direction, size, 1, s.suite, []*esp.Outbound{peer})
-	if err := frames.refill(); err != nil {
-		return err
+	source := newSource(c.direction, c.size, c.sas, s.suite, peers)
+	var frames [][]byte
+	for len(frames) < max(chunk, c.sas) {
+		if err := source.refill(); err != nil {
+			return err
+		}
+		for _, frame := range source.frames {
+			frames = append(frames, bytes.Clone(frame))
+		}
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(s.dir, "frames.pcap"), pcap(frames.frames), 0o600),
-		os.WriteFile(filepath.Join(s.dir, "secgw.cfg"), []byte(s.config()), 0o600))
+		os.WriteFile(filepath.Join(s.dir, "frames.pcap"), pcap(frames), 0o600),
+		os.WriteFile(filepath.Join(s.dir, "secgw.cfg"), []byte(s.config(c)), 0o600))
 }
 
-func (s *secgw) config() string {
-	key := make([]string, 0, s.suite.KeyLen)
-	for _, b := range keyOf(0, s.suite.KeyLen) {
-		key = append(key, fmt.Sprintf("%02x", b))
-	}
+func (s *secgw) config(c secgwCase) string {
 	var b strings.Builder
-	spi := uint32(spiOf(0))
-	side := func(word string, from, to, outerFrom, outerTo netip.Addr) {
-		fmt.Fprintf(&b, "sp ipv4 %s esp protect %d pri 1 src %v/32 dst %v/32 sport 0:65535 dport 0:65535\n", word, spi, from, to)
-		fmt.Fprintf(&b, "sa %s %d aead_algo %s aead_key %s mode ipv4-tunnel src %v dst %v\n", word, spi, secgwNames[s.suite.Keyword], strings.Join(key, ":"), outerFrom, outerTo)
+	kind := ""
+	if c.inline {
+		kind = " type cpu-crypto"
 	}
-	side("out", hostAddr, siteAddr(0), gatewayAddr, peerAddr(0))
-	side("in", siteAddr(0), hostAddr, peerAddr(0), gatewayAddr)
-	fmt.Fprintf(&b, "rt ipv4 dst %v/32 port 0\nrt ipv4 dst %v/32 port 1\n", peerAddr(0), hostAddr)
+	for n := range c.sas {
+		key := make([]string, 0, s.suite.KeyLen)
+		for _, k := range keyOf(n, s.suite.KeyLen) {
+			key = append(key, fmt.Sprintf("%02x", k))
+		}
+		spi := uint32(spiOf(n))
+		side := func(word string, from, to, outerFrom, outerTo netip.Addr) {
+			fmt.Fprintf(&b, "sp ipv4 %s esp protect %d pri 1 src %v/32 dst %v/32 sport 0:65535 dport 0:65535\n", word, spi, from, to)
+			fmt.Fprintf(&b, "sa %s %d aead_algo %s aead_key %s mode ipv4-tunnel src %v dst %v%s\n",
+				word, spi, secgwNames[s.suite.Keyword], strings.Join(key, ":"), outerFrom, outerTo, kind)
+		}
+		side("out", hostAddr, siteAddr(n), gatewayAddr, peerAddr(n))
+		side("in", siteAddr(n), hostAddr, peerAddr(n), gatewayAddr)
+	}
+	fmt.Fprintf(&b, "rt ipv4 dst %v port 0\nrt ipv4 dst %v/32 port 1\n", peerNet, hostAddr)
 	fmt.Fprintf(&b, "neigh port 0 %s\nneigh port 1 %s\n", macText(peerMAC), macText(hostMAC))
 	return b.String()
 }

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
@@ -65,6 +66,38 @@ func TestPcap(t *testing.T) {
 		want := fmt.Sprintf("length %d: %v.1024 > %v.1025: UDP, length %d", len(frame), hostAddr, siteAddr(0), len(frame)-42)
 		if !strings.HasSuffix(lines[i], want) {
 			t.Errorf("packet %d: %q, want ...%q", i, lines[i], want)
+		}
+	}
+}
+
+// Every tunnel of ipsec-secgw has its policies, SAs and packets.
+func TestSecgwFiles(t *testing.T) {
+	suite, _ := esp.Find("aes128gcm16")
+	s := &secgw{dir: t.TempDir(), suite: suite}
+	for _, inline := range []bool{false, true} {
+		c := secgwCase{direction: sadb.Inbound, size: 64, inline: inline, sas: 300}
+		if err := s.writeFiles(c); err != nil {
+			t.Fatal(err)
+		}
+		config, err := os.ReadFile(s.dir + "/secgw.cfg")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(config)
+		if got := strings.Count(text, "\nsa ") + strings.Count(text, "\nsp "); got != 4*c.sas-1 { // the first line has none before it
+			t.Errorf("%d lines of policies and SAs after the first", got)
+		}
+		if got := strings.Count(text, " type cpu-crypto\n"); (got == 2*c.sas) != inline {
+			t.Errorf("inline %v: %d SAs say so", inline, got)
+		}
+		frames, err := os.ReadFile(s.dir + "/frames.pcap")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range c.sas {
+			if spi := binary.BigEndian.AppendUint32(nil, uint32(spiOf(n))); !bytes.Contains(frames, spi) {
+				t.Errorf("no packet of tunnel %d", n)
+			}
 		}
 	}
 }

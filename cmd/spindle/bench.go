@@ -57,7 +57,7 @@ AES-GCM runs.`,
 	f.String("direction", "", "out or in (default both)")
 	f.StringSlice("size", nil, "64 to 1400 bytes, or imix (default 64,256,512,1024,1400,imix)")
 	f.IntSlice("sas", []int{1, 1000, 100_000}, "number of SA pairs")
-	f.Int("active", 0, "how many of the SAs the packets are for (default all)")
+	f.IntSlice("active", []int{1, 0}, "how many of the SAs the packets are for, each for the next of them; 0 for all")
 	f.Float64("seconds", 1, "time on the clock for each case")
 	f.String("suite", "aes128gcm16", "ESP suite, as in the configuration")
 	f.String("pages", string(bench.AnyPages), "what packet buffers stand on: auto, 4k or 2m")
@@ -126,8 +126,11 @@ func pipelineOptions(c *cobra.Command) (o bench.PipelineOptions, err error) {
 			return o, usagef("--sas %d: write 1 to %d", n, bench.MaxSAs)
 		}
 	}
-	if o.Active, _ = f.GetInt("active"); o.Active < 0 {
-		return o, usagef("--active %d: must not be negative", o.Active)
+	o.Active, _ = f.GetIntSlice("active")
+	for _, n := range o.Active {
+		if n < 0 {
+			return o, usagef("--active %d: must not be negative", n)
+		}
 	}
 	if o.Frames < 64 || o.Frames > 1<<15 {
 		return o, usagef("--frames %d: write 64 to %d", o.Frames, 1<<15)

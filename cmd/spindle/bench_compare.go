@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -120,10 +121,10 @@ func startBothGateways(ctx context.Context, lab *netlab.Gateways) error {
 func sayComparison(out io.Writer, c *bench.Comparison) {
 	sayMachine(out, &c.Machine)
 	fmt.Fprintf(out, "%s (Spindle: %s), medians of %d runs by turns, of crypto the least; above 1 Spindle is ahead\n\n", c.Suite, c.Impl, c.Repeats)
-	fmt.Fprintf(out, "%-9s %-29s %-5s %-4s %-23s %-7s %9s %9s %6s\n", "BENCH", "PEER", "PAGES", "DIR", "CASE", "UNIT", "SPINDLE", "PEER", "RATIO")
+	fmt.Fprintf(out, "%-9s %-29s %-5s %-4s %-23s %6s %-7s %9s %9s %6s\n", "BENCH", "PEER", "PAGES", "DIR", "CASE", "SAS", "UNIT", "SPINDLE", "PEER", "RATIO")
 	for _, r := range c.Ratios {
-		fmt.Fprintf(out, "%-9s %-29s %-5s %-4s %-23s %-7s %9.3f %9.3f %6.2f\n",
-			r.Bench, r.Peer, plain(string(r.Pages)), plain(r.Direction), r.Case, r.Unit, r.Spindle, r.Other, r.Ratio)
+		fmt.Fprintf(out, "%-9s %-29s %-5s %-4s %-23s %6s %-7s %9.3f %9.3f %6.2f\n",
+			r.Bench, r.Peer, plain(string(r.Pages)), plain(r.Direction), r.Case, countOf(r.SAs), r.Unit, r.Spindle, r.Other, r.Ratio)
 	}
 	if len(c.Missing) > 0 {
 		fmt.Fprintln(out, "\nCould not run:")
@@ -132,4 +133,12 @@ func sayComparison(out io.Writer, c *bench.Comparison) {
 		}
 	}
 	sayNotMeasured(out, c.NotMeasured)
+}
+
+// countOf is a number of SAs, for a table in which not every row has one.
+func countOf(sas int) string {
+	if sas == 0 {
+		return "-"
+	}
+	return strconv.Itoa(sas)
 }
