@@ -26,7 +26,7 @@ func benchCompareCommand() *cobra.Command {
 		Long: `Compare runs Spindle and, on the same packets or the same topology, what else a
 user could run: AES-GCM alone beside Intel's ipsec-mb, the pipeline beside DPDK's
 ipsec-secgw, with 4 KiB and with 2 MiB pages, and two gateways with strongSwan's kernel-libipsec, wireguard-go and plain
-kernel forwarding. Everything is repeated by turns and the medians are compared.
+kernel forwarding. Everything is repeated by turns; the least of it is compared, or the medians.
 It installs and builds the peers from Debian's packages and the Go module proxy.
 What cannot run is named with the reason.`,
 		Example: `  spindle bench compare
@@ -120,7 +120,7 @@ func startBothGateways(ctx context.Context, lab *netlab.Gateways) error {
 
 func sayComparison(out io.Writer, c *bench.Comparison) {
 	sayMachine(out, &c.Machine)
-	fmt.Fprintf(out, "%s (Spindle: %s), medians of %d runs by turns, of crypto the least; above 1 Spindle is ahead\n\n", c.Suite, c.Impl, c.Repeats)
+	fmt.Fprintf(out, "%s (Spindle: %s), %d runs by turns: of crypto and pipelines the least, of the others the medians; above 1 Spindle is ahead\n\n", c.Suite, c.Impl, c.Repeats)
 	fmt.Fprintf(out, "%-9s %-29s %-5s %-4s %-23s %6s %-7s %9s %9s %6s\n", "BENCH", "PEER", "PAGES", "DIR", "CASE", "SAS", "UNIT", "SPINDLE", "PEER", "RATIO")
 	for _, r := range c.Ratios {
 		fmt.Fprintf(out, "%-9s %-29s %-5s %-4s %-23s %6s %-7s %9.3f %9.3f %6.2f\n",
