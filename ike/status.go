@@ -30,6 +30,7 @@ func (c *connection) status(now time.Time) session.ConnectionStatus {
 		State: "down", LastError: c.lastError, LastErrorAt: c.lastErrorAt,
 		Start: c.conf.Start, RetryAt: c.heldUntil(now), DPD: c.conf.DPD, Recovery: c.conf.Unrecoverable(),
 	}
+	st.ByHand = c.conf.Start == session.StartNever && c.conf.V1.EasyVPN
 	for _, child := range c.conf.Children {
 		st.Children = append(st.Children, child.Name)
 	}
@@ -44,7 +45,7 @@ func (c *connection) status(now time.Time) session.ConnectionStatus {
 	switch {
 	case c.lastError != "":
 		st.Reason = c.lastError
-	case c.conf.Start == session.StartNever && c.conf.V1.EasyVPN:
+	case st.ByHand:
 		st.Reason = "waits for spindle up"
 	case c.conf.Start == session.StartNever || c.conf.Remote.Any():
 		st.Reason = "waits for the peer"

@@ -177,6 +177,9 @@ func (b *backend) Connections(ctx context.Context) (list []api.Connection, err e
 		for _, c := range s.Connections {
 			row := api.Connection{Name: c.Conn, State: c.State, Reason: c.Reason, LastError: c.LastError,
 				Since: api.Instant{Time: c.LastErrorAt}, Version: c.Version, Remote: remoteText(c), Local: localText(c), Start: c.Start.String(), Configured: c.Children, RetryAt: api.Instant{Time: c.RetryAt}}
+			if c.ByHand {
+				row.Start = "manual"
+			}
 			for _, child := range s.Children {
 				if child.Conn == c.Conn {
 					row.Children++

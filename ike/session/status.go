@@ -41,6 +41,7 @@ type ConnectionStatus struct {
 	LastErrorAt time.Time
 	Children    []string // names of the configured children
 	Start       Start
+	ByHand      bool      // an Easy VPN client that only the operator starts
 	RetryAt     time.Time // after a failure: no negotiation is begun before; zero when nothing holds it back
 	DPD         DPD
 	Recovery    string // why a lost SPI starts no negotiation with its peers (V5), empty if it does

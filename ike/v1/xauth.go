@@ -96,7 +96,11 @@ func (s *SA) userStatus(set wire.V1Attributes) (answer []wire.Attribute, after f
 	// The ACK repeats no values (draft-beaulieu-ike-xauth-02 §4.2).
 	if v, ok := status.V1Value(); !ok || v != 1 {
 		return nil, func(now time.Time) {
-			s.fail(now, "peer refuses user or password (XAUTH; configuration keys: easyvpn.user, easyvpn.password)")
+			key := "xauth"
+			if s.conn.V1.EasyVPN {
+				key = "easyvpn"
+			}
+			s.fail(now, "peer refuses user or password (XAUTH; configuration key: "+key+")")
 		}, true
 	}
 	return nil, s.welcome, true

@@ -67,9 +67,9 @@ type Connection struct {
 	Since      Instant  `json:"since"` // when LastError came
 	Version    int      `json:"version"`
 	Remote     string   `json:"remote"`
-	Children   int      `json:"children"` // child SAs now
-	Local      string   `json:"local"`    // address, "" takes whatever the peer reached
-	Start      string   `json:"start"`
+	Children   int      `json:"children"`   // child SAs now
+	Local      string   `json:"local"`      // address, "" takes whatever the peer reached
+	Start      string   `json:"start"`      // traffic, now, never, or manual for an Easy VPN client that is dialled by hand
 	Configured []string `json:"configured"` // names of the configured children
 	RetryAt    Instant  `json:"retry_at"`   // no negotiation is begun before; null when nothing holds it back
 }

@@ -117,6 +117,9 @@ func TestVerdicts(t *testing.T) {
 			f.Unknown = []api.UnknownSPI{{Source: "192.0.2.8", SPI: "0x00000abc", Packets: 9, Last: before(time.Second)}}
 		}), diagnose.BlackHole, "0x00000abc"},
 		{"waits for traffic", down(""), diagnose.WaitsForTraffic, ""},
+		{"dialled by hand", with(down(""), func(f *diagnose.Facts) { f.Connection.Start = "manual" }), diagnose.WaitsForUp, "spindle up"},
+		{"user refused", down("peer refuses user or password (XAUTH; configuration keys: easyvpn.user, easyvpn.password)"), diagnose.Authentication, "password"},
+		{"proposals of IKEv1", down("no common proposal, first difference in encryption: x (configuration keys: ike, auth)"), diagnose.Proposals, ""},
 		{"waits for the peer", with(down(""), func(f *diagnose.Facts) { f.Hosts, f.Connection.Start = nil, "never" }), diagnose.WaitsForPeer, ""},
 		{"ESP blocked", with(healthy(), deaf), diagnose.ESPBlocked, "IKE still works"},
 		{"NAT mapping lost", with(with(with(healthy(), deaf), unanswered(1)), func(f *diagnose.Facts) { f.IKE[0].NAT = "remote" }), diagnose.NATMapping, "192.0.2.8:500"},

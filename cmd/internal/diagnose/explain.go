@@ -26,11 +26,15 @@ const (
 	BlackHole       = "unknown-spi"
 	Connecting      = "connecting"
 	WaitsForTraffic = "waits-for-traffic"
+	WaitsForUp      = "waits-for-up"
 	WaitsForPeer    = "waits-for-peer"
 	NATMapping      = "nat-mapping-lost"
 	ESPBlocked      = "esp-blocked"
 	MTUBlackHole    = "mtu-black-hole"
 )
+
+// byHand is how a connection starts that only the operator brings up.
+const byHand = "manual"
 
 // check is one step on the way from the configuration to the packet.
 type check struct {

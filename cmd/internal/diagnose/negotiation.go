@@ -22,6 +22,9 @@ var refusals = [...]struct {
 	words                  []string // any of them
 	verdict, cause, action string
 }{
+	{[]string{"XAUTH"}, Authentication,
+		"A user's name or password is not accepted",
+		"Make xauth or easyvpn at the client and users at the server name the same user and password."},
 	{[]string{"AUTHENTICATION_FAILED", "AUTHENTICATION-FAILED", "pre-shared keys differ", comparePSK}, Authentication,
 		"Authentication failed: the pre-shared keys differ, or an identity is not the one the other end expects",
 		"Write the same psk on both ends, and compare local.id here with remote.id there."},
@@ -31,7 +34,7 @@ var refusals = [...]struct {
 	{[]string{"TS_UNACCEPTABLE", "children.local", "children.remote", "INVALID_ID", "INVALID-ID"}, Selectors,
 		"The two ends do not agree on the selectors of the child SA",
 		"Make children.local here equal to the remote side there, and children.remote equal to the local side there."},
-	{[]string{"NO_PROPOSAL_CHOSEN", "NO-PROPOSAL-CHOSEN", "configuration key: ike", "configuration key: children.esp", "INVALID_KE_PAYLOAD"}, Proposals,
+	{[]string{"NO_PROPOSAL_CHOSEN", "NO-PROPOSAL-CHOSEN", "no common proposal", "configuration key: ike", "configuration key: children.esp", "INVALID_KE_PAYLOAD"}, Proposals,
 		"The two ends have no algorithms in common",
 		"Write one proposal for ike and children.esp that both ends have."},
 	{[]string{"configuration key: version", "INVALID_MAJOR_VERSION"}, Version,
@@ -111,7 +114,10 @@ func next(f *Facts) string {
 	if wait := f.Connection.RetryAt.Sub(f.Now); wait > 0 {
 		return fmt.Sprintf("; no new attempt for %s", wait.Round(time.Second))
 	}
-	if f.Connection.Start == "never" {
+	switch f.Connection.Start {
+	case byHand:
+		return "; spindle up tries again"
+	case "never":
 		return "; the peer has to begin"
 	}
 	return "; the next packet, or spindle up, tries again"

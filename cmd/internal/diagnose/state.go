@@ -108,6 +108,9 @@ func childSA(f *Facts) finding {
 			cause: "The negotiation is under way and nothing is wrong with it yet.", action: "Wait some seconds and ask again."}
 	case c.LastError != "" && f.established() != nil, f.Now.Before(c.RetryAt.Time):
 		return finding{says: "none"}
+	case c.Start == byHand && c.LastError == "":
+		return finding{says: "none", verdict: WaitsForUp,
+			cause: "The connection is dialled by hand, and nobody has typed spindle up.", action: "Type spindle up " + c.Name + ", or write connect: auto."}
 	case len(f.Hosts) == 0 || c.Start == "never":
 		return finding{says: "none", verdict: WaitsForPeer,
 			cause: "The connection only answers, and the peer has not called.", action: "Bring the tunnel up on the peer, or write start: traffic here if the peer's address is known."}
