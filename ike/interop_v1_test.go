@@ -30,6 +30,8 @@ func TestStrongSwanV1(t *testing.T) {
 	needsSwan(t)
 	for _, c := range []v1Case{
 		{name: "main-ecp256", ike: "aes128-sha256-ecp256", esp: "aes128gcm16"},
+		{name: "main-des", ike: "des-md5-modp768", esp: "des-md5"},
+		{name: "main-modp1536", ike: "3des-md5-modp1536", esp: "3des-md5-modp1536"},
 		{name: "main-3des-pfs", ike: "3des-sha1-modp1024", esp: "3des-sha1-modp1024"},
 		{name: "aggressive", ike: "aes256-sha1-modp2048", esp: "aes256-sha256", swan: "aggressive = yes",
 			theirs: "local { auth = psk\n id = hub.example }\n remote { auth = psk\n id = road.example }",
@@ -95,7 +97,7 @@ func (s *swan) replace(t *testing.T, text string) {
 }
 
 func (c v1Case) connection(t *testing.T) session.Connection {
-	weak := suite.AllowWeak{"3des", "sha1", "modp1024"}
+	weak := suite.AllowWeak{"3des", "des", "sha1", "md5", "modp1536", "modp1024", "modp768"}
 	ikeProposal, err := weak.ParseIKE(c.ike)
 	if err != nil {
 		t.Fatal(err)
