@@ -403,7 +403,8 @@ func (s *swan) compareKeys(t *testing.T, ours []sadb.SA) {
 	}
 	for _, sa := range ours {
 		key := strings.ToUpper(hex.EncodeToString(sa.Key))
-		if !slices.ContainsFunc(theirs, func(line string) bool { return strings.HasPrefix(key, line) && len(line) >= 32 }) {
+		const shortest = 2 * 8 // digits: that of DES
+		if !slices.ContainsFunc(theirs, func(line string) bool { return strings.HasPrefix(key, line) && len(line) >= shortest }) {
 			t.Errorf("strongSwan has no key like that of our %s SA %v", sa.Direction, sa.SPI)
 		}
 	}
