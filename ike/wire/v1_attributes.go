@@ -54,14 +54,14 @@ func readV1Attributes(r *reader) Payload {
 	p := V1Attributes{Type: ConfigType(r.uint8("type"))}
 	r.uint8("reserved")
 	p.Identifier = r.uint16("identifier")
-	p.Attributes = readV1AttributeList(r)
+	p.Attributes = readAttributes(r)
 	return p
 }
 
 func (p V1Attributes) appendBody(dst []byte) ([]byte, error) {
 	dst = append(dst, byte(p.Type), 0)
 	dst = binary.BigEndian.AppendUint16(dst, p.Identifier)
-	return appendV1AttributeList(dst, p.Attributes)
+	return appendAttributes(dst, p.Attributes)
 }
 
 // Find returns the first attribute of a type.
@@ -123,6 +123,6 @@ func (p V1Fragment) appendBody(dst []byte) ([]byte, error) {
 // RESPONDER-LIFETIME (RFC 2407 §4.6.3.1).
 func ParseV1AttributeList(b []byte) ([]Attribute, error) {
 	r := newReader(b)
-	list := readV1AttributeList(&r)
+	list := readAttributes(&r)
 	return list, r.err
 }
