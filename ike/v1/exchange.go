@@ -147,6 +147,9 @@ func (s *SA) receive(now time.Time, x *exchange, d session.Datagram, h wire.Head
 	if h.V1Encrypted() {
 		x.chain.Advance(d.Data)
 	}
+	if x.id != 0 && s.heard.IsZero() {
+		s.heard = now
+	}
 	s.follow(d)
 	if s.phase1 == nil {
 		s.dpd.Alive(now) // it proves that the peer is there, D3

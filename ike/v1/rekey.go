@@ -70,7 +70,13 @@ func (s *SA) adopt(now time.Time) {
 // crossed reports whether both ends opened one of the two while the other was being
 // opened.
 func (s *SA) crossed(o *SA) bool {
-	return s.initiator != o.initiator && s.began.Before(o.created.Add(crossingTime)) && o.began.Before(s.created.Add(crossingTime))
+	return s.initiator != o.initiator && s.unaware(o) && o.unaware(s)
+}
+
+// unaware reports whether who opened this ISAKMP SA may not have known of the other:
+// it was hardly there, and the peer had not used it.
+func (s *SA) unaware(o *SA) bool {
+	return s.began.Before(o.created.Add(crossingTime)) && (o.heard.IsZero() || s.began.Before(o.heard))
 }
 
 // winner is the one that stays of two ISAKMP SAs that crossed, nil if it is this one.

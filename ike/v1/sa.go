@@ -100,6 +100,7 @@ type SA struct {
 	queries  queries
 
 	began       time.Time // to be negotiated
+	heard       time.Time // of the peer for the first time after phase 1
 	created     time.Time
 	softAt      time.Time // rekey
 	hardAt      time.Time // delete
