@@ -163,7 +163,7 @@ func (e *Engine) want(now time.Time, c *connection, child *session.Child, flow s
 	}
 	if reason != "" {
 		e.out.Audit(slog.LevelWarn, "negotiation failed", slog.String("conn", c.conf.Name), slog.String("reason", reason))
-		host{e}.Failed(now, c.conf.Name, "", reason)
+		e.failed(now, c.conf.Name, "", reason)
 		return
 	}
 	e.begin(now, c, local, remote, child, flow)

@@ -10,7 +10,6 @@ package ike
 import (
 	"cmp"
 	"io"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"time"
@@ -49,7 +48,7 @@ type Engine struct {
 	bySPI    map[wire.SPI]*machine
 	byInit   map[initKey]*machine // responders, by the IKE_SA_INIT request that made them
 	byPeer   map[netip.Addr][]*machine
-	byWho    map[who][]*machine // IKEv2's, once they are established
+	byWho    map[who][]*machine // once they are established
 	byPair   map[sadb.SPI]association
 	halfOpen int
 
@@ -97,7 +96,7 @@ func New(cfg Config) *Engine {
 
 		recoveries: bucket{rate: recoveryRate, burst: recoveryBurst},
 	}
-	e.env = &v2.Env{Rand: cfg.Rand, SPIs: e.reserved, SPD: e.spd, Out: &e.out, Host: host{e}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace,
+	e.env = &v2.Env{Rand: cfg.Rand, SPIs: e.reserved, SPD: e.spd, Out: &e.out, Host: hostV2{host[*v2.SA]{e, 2}}, CrashSecret: cfg.CrashSecret, Trace: cfg.Trace,
 		MessageIDs:  cmp.Or(cfg.MessageIDs, 1<<31),
 		Revocations: session.NewRevocations(), TLS: cfg.TLS,
 		Leases: session.NewLeases(), Assigned: session.Assigned{}}
@@ -275,6 +274,13 @@ func (e *Engine) syncAll(now time.Time, sa association) {
 	}
 }
 
+// retime wakes an IKE SA when it wants now, after another has changed it.
+func (e *Engine) retime(sa association) {
+	if m := e.bySPI[sa.LocalSPI()]; m != nil && m.association == sa {
+		e.timers.set(m.timer, m.Deadline())
+	}
+}
+
 // remove forgets an IKE SA that is dead.
 func (e *Engine) remove(now time.Time, m *machine) {
 	if e.bySPI[m.LocalSPI()] != m {
@@ -305,8 +311,8 @@ type who struct{ conn, id string }
 // indexWho makes an IKE SA findable by its peer's identity: with 100,000 peers
 // INITIAL_CONTACT must not look at all of them.
 func (e *Engine) indexWho(m *machine) {
-	if sa, ok := m.association.(*v2.SA); ok && m.who == (who{}) {
-		m.who = who{sa.Conn().Name, sa.Peer()}
+	if m.who == (who{}) {
+		m.who = who{m.Conn().Name, m.Peer()}
 		e.byWho[m.who] = append(e.byWho[m.who], m)
 	}
 }
@@ -332,78 +338,3 @@ func (e *Engine) unindexPeer(m *machine) {
 func without(list []*machine, m *machine) []*machine {
 	return slices.DeleteFunc(list, func(o *machine) bool { return o == m })
 }
-
-// host is the engine as its IKE SAs see it.
-type host struct{ *Engine }
-
-func (h host) Candidates(local, remote netip.Addr) []*session.Connection {
-	var list []*session.Connection
-	for _, c := range append(slices.Clone(h.byAddress[remote]), h.fromAny...) {
-		if addrs := c.conf.Local.Addresses; c.conf.Version == 2 && (len(addrs) == 0 || slices.Contains(addrs, local)) {
-			list = append(list, c.conf)
-		}
-	}
-	return list
-}
-
-func (h host) Adopt(now time.Time, sa *v2.SA) {
-	if m := h.bySPI[sa.LocalSPI()]; m != nil && m.association == sa {
-		h.sync(now, m)
-		return
-	}
-	h.add(now, sa)
-}
-
-func (h host) Alone(sa *v2.SA) bool {
-	return !h.elsewhere(sa) && !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
-		other, ok := m.association.(*v2.SA)
-		return ok && other != sa && other.State() <= v2.Established
-	})
-}
-
-func (h host) Established(now time.Time, sa *v2.SA) {
-	for _, m := range h.byWho[who{sa.Conn().Name, sa.Peer()}] {
-		if other, ok := m.association.(*v2.SA); ok && other != sa && other.SamePeer(sa) && other.Remote().Addr() == sa.Remote().Addr() {
-			other.Crossed(now, sa)
-			h.timers.set(m.timer, m.Deadline())
-		}
-	}
-}
-
-// InitialContact drops the other IKE SAs with the same peer: RFC 7296 §2.4, the
-// notification "asserts that this IKE SA is the only IKE SA currently active
-// between the authenticated identities".
-func (h host) InitialContact(now time.Time, sa *v2.SA) {
-	for _, m := range slices.Clone(h.byWho[who{sa.Conn().Name, sa.Peer()}]) {
-		other, ok := m.association.(*v2.SA)
-		if !ok || other == sa || !other.SamePeer(sa) || other.State() != v2.Established {
-			continue
-		}
-		h.out.Audit(slog.LevelInfo, "IKE SA dropped", slog.String("conn", m.Conn().Name),
-			slog.String("peer", m.Remote().String()), slog.String("reason", "peer started anew (INITIAL_CONTACT)"))
-		other.Discard(now)
-		h.sync(now, m)
-	}
-}
-
-func (h host) Own(pair sadb.SPI, sa *v2.SA) {
-	if sa == nil {
-		delete(h.byPair, pair)
-		return
-	}
-	h.byPair[pair] = sa
-	h.reserved.stands(pair)
-}
-
-// UnknownToPeer looks in the other IKE SAs with a peer for a child SA that it
-// does not hold.
-func (h host) UnknownToPeer(now time.Time, sa *v2.SA, spi sadb.SPI) {
-	for _, m := range slices.Clone(h.byPeer[sa.Remote().Addr()]) {
-		if other, ok := m.association.(*v2.SA); ok && other != sa && other.SamePeer(sa) && other.Forget(now, spi) {
-			h.sync(now, m)
-			return
-		}
-	}
-}
-
-func (h host) MayLog(now time.Time) bool { return h.logs.take(now) }

@@ -59,18 +59,18 @@ func (c *connection) localEnd(remote netip.Addr, outer []netip.Addr) (netip.Addr
 	return netip.AddrPort{}, "local.address is not set: it is needed to start a negotiation"
 }
 
-// Failed notes why what we negotiated is not up. After a failed IKE SA the next
+// failed notes why what we negotiated is not up. After a failed IKE SA the next
 // peer is tried at once (P1); when none is left to try, and after a failed child
 // SA, the next attempt is held back.
-func (h host) Failed(now time.Time, conn, child, reason string) {
-	c := h.byName[conn]
+func (e *Engine) failed(now time.Time, conn, child, reason string) {
+	c := e.byName[conn]
 	if c == nil {
 		return
 	}
 	c.lastError, c.lastErrorAt = reason, now
 	aside := c.settle()
 	if child == "" && c.standing() != nil {
-		h.planReturn(now, c)
+		e.planReturn(now, c)
 		return
 	}
 	if aside && c.usable() != nil {
@@ -78,10 +78,10 @@ func (h host) Failed(now time.Time, conn, child, reason string) {
 	}
 	if child == "" && c.peers.Failed() {
 		next, _ := c.peers.Current()
-		h.out.Audit(slog.LevelWarn, "trying the next peer", slog.String("conn", conn),
+		e.out.Audit(slog.LevelWarn, "trying the next peer", slog.String("conn", conn),
 			slog.String("peer", next.String()), slog.String("reason", reason))
 		if c.again != nil {
-			h.timers.set(c.retry, now)
+			e.timers.set(c.retry, now)
 		}
 		return
 	}
@@ -92,20 +92,20 @@ func (h host) Failed(now time.Time, conn, child, reason string) {
 	}
 	c.upSince = time.Time{}
 	c.holds[child] = hold{was.failures + 1, now.Add(min(firstHold<<min(was.failures, 10), longestHold))}
-	h.startAgain(now, c)
+	e.startAgain(now, c)
 }
 
-// Refused notes why a peer was refused. What a stranger does must not hold us back.
-func (h host) Refused(now time.Time, conn, reason string) {
-	if c := h.byName[conn]; c != nil {
+// refused notes why a peer was refused. What a stranger does must not hold us back.
+func (e *Engine) refused(now time.Time, conn, reason string) {
+	if c := e.byName[conn]; c != nil {
 		c.lastError, c.lastErrorAt = reason, now
 	}
 }
 
-// Up ends the holds of a child SA that stands. How often it failed before is
+// up ends the holds of a child SA that stands. How often it failed before is
 // forgotten when it stays up.
-func (h host) Up(conn, child string) {
-	c := h.byName[conn]
+func (e *Engine) up(conn, child string) {
+	c := e.byName[conn]
 	if c == nil {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 // Reauthenticate opens an IKE SA from scratch beside one whose authentication is
 // getting old, so that nothing is lost meanwhile, nor if it fails: make before
 // break (RFC 7296 §2.8.3).
-func (h host) Reauthenticate(now time.Time, sa *v2.SA) {
+func (h hostV2) Reauthenticate(now time.Time, sa *v2.SA) {
 	old := h.bySPI[sa.LocalSPI()]
 	if old == nil || old.conn == nil || old.conn.renewing != nil || len(old.conn.conf.Children) == 0 {
 		return
@@ -29,7 +29,7 @@ func (h host) Reauthenticate(now time.Time, sa *v2.SA) {
 	c.renewing = h.begin(now, c, local, netip.AddrPortFrom(old.peer, ikePort), firstCarried(c, old), sadb.Flow{})
 }
 
-func (h host) CarriedBeside(sa *v2.SA, child string) bool {
+func (h hostV2) CarriedBeside(sa *v2.SA, child string) bool {
 	return slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
 		other, ok := m.association.(*v2.SA)
 		return ok && other != sa && other.SamePeer(sa) && other.Carries(child)

@@ -217,9 +217,6 @@ func (e *Engine) stray(now time.Time, d session.Datagram, reason string) {
 	}
 }
 
-// host's budgets are those of the engine.
-func (h host) MayAnswer(now time.Time) bool { return h.answers.take(now) }
-
 // sources remembers whose unknown SPIs were logged lately, in bounded memory.
 type sources struct{ seen map[netip.Addr]time.Time }
 

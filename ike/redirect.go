@@ -12,7 +12,7 @@ import (
 )
 
 // MayFollow counts one redirect, unless there were too many lately.
-func (h host) MayFollow(now time.Time, sa *v2.SA) bool {
+func (h hostV2) MayFollow(now time.Time, sa *v2.SA) bool {
 	c := h.byName[sa.Conn().Name]
 	if c == nil {
 		return false
@@ -27,7 +27,7 @@ func (h host) MayFollow(now time.Time, sa *v2.SA) bool {
 
 // Redirected opens an IKE SA with another gateway. One that stands goes on beside it
 // and is left alone if the other gateway does not answer.
-func (h host) Redirected(now time.Time, sa *v2.SA, to netip.Addr, child *session.Child, flow sadb.Flow) {
+func (h hostV2) Redirected(now time.Time, sa *v2.SA, to netip.Addr, child *session.Child, flow sadb.Flow) {
 	old := h.bySPI[sa.LocalSPI()]
 	if old == nil || old.conn == nil || len(old.conn.conf.Children) == 0 {
 		return

@@ -20,6 +20,7 @@ type association interface {
 	LocalSPI() wire.SPI
 	Conn() *session.Connection
 	Remote() netip.AddrPort
+	Peer() string
 	Deadline() time.Time
 	Tick(now time.Time)
 	Receive(now time.Time, d session.Datagram, h wire.Header)
@@ -58,7 +59,7 @@ var (
 )
 
 func (e *Engine) newV1() *v1.Env {
-	return &v1.Env{Rand: e.cfg.Rand, SPIs: e.reserved, SPD: e.spd, Out: &e.out, Host: hostV1{e},
+	return &v1.Env{Rand: e.cfg.Rand, SPIs: e.reserved, SPD: e.spd, Out: &e.out, Host: hostV1{host[*v1.SA]{e, 1}},
 		Revocations: e.env.Revocations, Pools: e.env.Leases, Assigned: e.env.Assigned, Trace: e.cfg.Trace}
 }
 
@@ -131,66 +132,21 @@ func (e *Engine) refuseVersion(now time.Time, d session.Datagram, version int) b
 		return false
 	}
 	reason := fmt.Sprintf("peer speaks IKEv%d, connection %s is for IKEv%d only (configuration key: version)", version, other.Name, other.Version)
-	host{e}.Refused(now, other.Name, reason)
+	e.refused(now, other.Name, reason)
 	if e.logs.take(now) {
 		e.out.Audit(slog.LevelWarn, "negotiation refused", slog.String("conn", other.Name), slog.String("peer", d.Remote.String()), slog.String("reason", reason))
 	}
 	return true
 }
 
-// candidates are the connections of both versions that a peer may mean.
-func (e *Engine) candidates(local, remote netip.Addr) []*session.Connection {
-	var list []*session.Connection
-	for _, c := range append(slices.Clone(e.byAddress[remote]), e.fromAny...) {
-		if addrs := c.conf.Local.Addresses; len(addrs) == 0 || slices.Contains(addrs, local) {
-			list = append(list, c.conf)
-		}
-	}
-	return list
-}
-
 // hostV1 is the engine as its ISAKMP SAs see it.
-type hostV1 struct{ *Engine }
-
-func (h hostV1) Candidates(local, remote netip.Addr) []*session.Connection {
-	return slices.DeleteFunc(h.candidates(local, remote), func(c *session.Connection) bool { return c.Version != 1 })
-}
-
-func (h hostV1) Peers(sa *v1.SA) []*v1.SA {
-	var list []*v1.SA
-	for _, m := range h.sas {
-		if other, ok := m.association.(*v1.SA); ok && other != sa && !other.Gone() && other.SamePeer(sa) {
-			list = append(list, other)
-		}
-	}
-	return list
-}
+type hostV1 struct{ host[*v1.SA] }
 
 func (h hostV1) Alone(sa *v1.SA) bool {
 	return !h.elsewhere(sa) && !slices.ContainsFunc(h.byPeer[sa.Remote().Addr()], func(m *machine) bool {
 		other, ok := m.association.(*v1.SA)
 		return ok && other != sa && (other.State() == v1.Established || other.State() == v1.Detached)
 	})
-}
-
-func (h hostV1) Own(pair sadb.SPI, sa *v1.SA) {
-	if sa == nil {
-		delete(h.byPair, pair)
-		return
-	}
-	h.byPair[pair] = sa
-	h.reserved.stands(pair)
-}
-
-// UnknownToPeer looks in the other ISAKMP SAs with a peer for a child SA that it
-// does not hold.
-func (h hostV1) UnknownToPeer(now time.Time, sa *v1.SA, spi sadb.SPI) {
-	for _, o := range h.Peers(sa) {
-		if o.Forget(now, spi) {
-			h.Changed(now, o)
-			return
-		}
-	}
 }
 
 // Renew starts phase 1 anew from and to where the ISAKMP SA is now.
@@ -203,15 +159,3 @@ func (h hostV1) Renew(now time.Time, sa *v1.SA) {
 }
 
 func (h hostV1) Changed(now time.Time, sa *v1.SA) { h.syncAll(now, sa) }
-
-func (h hostV1) Failed(now time.Time, conn, child, reason string) {
-	host{h.Engine}.Failed(now, conn, child, reason)
-}
-
-func (h hostV1) Refused(now time.Time, conn, reason string) {
-	host{h.Engine}.Refused(now, conn, reason)
-}
-
-func (h hostV1) Up(conn, child string)        { host{h.Engine}.Up(conn, child) }
-func (h hostV1) MayLog(now time.Time) bool    { return h.logs.take(now) }
-func (h hostV1) MayAnswer(now time.Time) bool { return h.answers.take(now) }

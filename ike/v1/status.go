@@ -84,6 +84,9 @@ func (s *SA) SamePeer(o *SA) bool {
 	return s.conn != nil && s.conn == o.conn && !s.peerID.IsZero() && s.peerID.Equal(o.peerID)
 }
 
+// Peer is the identity that the peer has proved.
+func (s *SA) Peer() string { return s.peerID.Shown() }
+
 // ForgetAll drops everything without a word to the peer.
 func (s *SA) ForgetAll(now time.Time) { s.free(now) }
 
