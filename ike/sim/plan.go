@@ -48,10 +48,11 @@ type plan struct {
 
 // draw makes the plan of a seed. Every fourth is about IKEv1, unless a version is
 // asked for.
-func draw(rnd *rand.Rand, seed uint64, version int) plan {
+func draw(rnd *rand.Rand, o Options) plan {
+	seed := o.Seed
 	p := plan{
 		kind:        [...]Kind{Calm, Storm, Recovery, Storm, Still}[seed%5],
-		version:     version,
+		version:     o.Version,
 		gateways:    2,
 		latency:     time.Duration(1+rnd.IntN(40)) * time.Millisecond,
 		childLife:   time.Duration(30+rnd.IntN(60)) * time.Second,
@@ -82,7 +83,7 @@ func draw(rnd *rand.Rand, seed uint64, version int) plan {
 	switch p.kind {
 	case Calm, Storm:
 		p.recovery = rnd.IntN(2) == 0
-		if p.nat = rnd.IntN(4) == 0; p.nat {
+		if p.nat = rnd.IntN(4) == 0 || o.NAT; p.nat {
 			p.childLife += 2 * time.Minute
 		}
 	case Recovery:

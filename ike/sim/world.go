@@ -24,6 +24,7 @@ type Machine interface {
 type Options struct {
 	Seed    uint64
 	Version int       // of IKE, 0 leaves it to the seed
+	NAT     bool      // there is one in any case, where there may be
 	Ladder  io.Writer // where it is written, nil for nowhere
 	Trap    bool      // configured as it should not be: no recovery, no detection, no crash tokens
 
@@ -71,7 +72,7 @@ type world struct {
 // Run lets one history happen.
 func Run(o Options) Result {
 	w := &world{rnd: rand.New(rand.NewPCG(o.Seed, 0x5eed)), opts: o, oracle: newOracle(), names: newNames()}
-	w.plan = draw(w.rnd, o.Seed, o.Version)
+	w.plan = draw(w.rnd, o)
 	if o.Trap {
 		w.plan.recovery, w.plan.crashTokens, w.plan.dpd.Mode = false, false, session.DPDOff
 	}
