@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -58,10 +59,11 @@ func TestLiveHugePagesAreGivenBack(t *testing.T) {
 	reserve(t, roomy)
 	w := newWire(t, xsk.HugePages{}, 1500)
 	var wrong string
-	for range 5 {
+	for range 10 {
 		if wrong = w.takeAndGive(t); wrong == "" {
 			return
 		}
+		time.Sleep(300 * time.Millisecond)
 	}
 	t.Error(wrong)
 }
@@ -143,6 +145,7 @@ func TestLiveAutoTakesWhatThereIs(t *testing.T) {
 		}
 		must(t, first.Close())
 		must(t, second.Close())
+		time.Sleep(300 * time.Millisecond)
 	}
 }
 
