@@ -2,7 +2,9 @@ package datapath_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -83,6 +85,48 @@ func TestInboundReachesTheHost(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestHeadersBeforeESP: what stands between the outer header and ESP, or the UDP around
+// it, is stepped over (RFC 8200 §4, RFC 791 §3.1).
+func TestHeadersBeforeESP(t *testing.T) {
+	padding := []byte{0, 1, 4, 0, 0, 0, 0} // behind the next header: PadN
+	for _, c := range []struct {
+		name   string
+		v6     bool
+		chain  []uint8 // IPv6 extension headers
+		length int     // of IPv4 options
+	}{
+		{"IPv4 options", false, nil, 8},
+		{"as many as there can be", false, nil, 40},
+		{"hop-by-hop options", true, []uint8{0}, 0},
+		{"three extension headers", true, []uint8{0, 60, 60}, 0},
+	} {
+		for _, encap := range []bool{false, true} {
+			g := newGateway(t, options{})
+			tn := g.up(newTunnel(t, 0, 1, c.v6, encap, nil))
+			ip := clearPacket(t, hostB4, hostA4, 100)
+			outer := tn.sealed(t, ip)
+			for i := len(c.chain) - 1; i >= 0; i-- {
+				header := append([]byte{outer[6]}, padding...)
+				outer = slices.Insert(outer, packet.IPv6Len, header...)
+				outer[6] = c.chain[i]
+			}
+			if c.v6 {
+				binary.BigEndian.PutUint16(outer[4:], uint16(len(outer)-packet.IPv6Len))
+			} else {
+				outer = slices.Insert(outer, packet.IPv4Len, bytes.Repeat([]byte{1}, c.length)...)
+				outer[0] += byte(c.length / 4)
+				binary.BigEndian.PutUint16(outer[2:], uint16(len(outer)))
+				packet.SetIPv4Checksum(outer)
+			}
+			g.through(0, outside, fromOutside(outer))
+			frames := g.sent(inside)
+			if len(frames) != 1 || !bytes.Equal(frames[0][packet.EthernetLen:], hopped(t, ip)) {
+				t.Errorf("%s, encap %v: %d frames, verdicts %v", c.name, encap, len(frames), g.verdicts())
+			}
+		}
+	}
 }
 
 // RFC 7296 §2.23: an implementation must process both forms at any time.

@@ -45,19 +45,28 @@ func TestChildrenByProtocol(t *testing.T) {
 	b.clean()
 }
 
-// TestTransportMode: the two gateways protect what they say to each other.
+// TestTransportMode: the two gateways protect what they say to each other, also when
+// the link has to find its neighbours again.
 func TestTransportMode(t *testing.T) {
-	b := newBed(t, "transport", netlab.Options{}).spindles(func(r6, r8 *testbed.Tunnel) {
-		r6.LocalTS, r6.RemoteTS = []netip.Prefix{netip.PrefixFrom(r6.Local, 32)}, []netip.Prefix{netip.PrefixFrom(r6.Remote, 32)}
-		r8.LocalTS, r8.RemoteTS = r6.RemoteTS, r6.LocalTS
-		r6.ChildLines, r8.ChildLines = []string{"mode: transport"}, []string{"mode: transport"}
-	})
-	b.ping(b.R6, b.R6Addr, b.R8Addr, 10)
-	rows := children(t, b.r6, "installed")
-	if len(rows) != 1 || rows[0].Mode != "transport" || rows[0].PacketsOut < 10 || rows[0].PacketsIn < 10 {
-		t.Errorf("child SAs %+v", rows)
+	for _, outer := range []int{4, 6} {
+		t.Run(fmt.Sprintf("IPv%d", outer), func(t *testing.T) {
+			b := newBed(t, fmt.Sprintf("transport%d", outer), netlab.Options{IPv6Outer: outer == 6}).spindles(func(r6, r8 *testbed.Tunnel) {
+				one := func(a netip.Addr) []netip.Prefix { return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())} }
+				r6.LocalTS, r6.RemoteTS = one(r6.Local), one(r6.Remote)
+				r8.LocalTS, r8.RemoteTS = r6.RemoteTS, r6.LocalTS
+				r6.ChildLines, r8.ChildLines = []string{"mode: transport"}, []string{"mode: transport"}
+			})
+			b.ping(b.R6, b.R6Addr, b.R8Addr, 10)
+			_, err := b.R6.Run(t.Context(), "ip", "neigh", "flush", "dev", "out0")
+			check(t, err)
+			b.ping(b.R6, b.R6Addr, b.R8Addr, 10)
+			rows := children(t, b.r6, "installed")
+			if len(rows) != 1 || rows[0].Mode != "transport" || rows[0].PacketsOut < 20 || rows[0].PacketsIn < 20 {
+				t.Errorf("child SAs %+v", rows)
+			}
+			b.secret()
+		})
 	}
-	b.secret()
 }
 
 // TestByteLifetime: an SA is replaced before it has carried what it may, and no
