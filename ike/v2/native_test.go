@@ -89,8 +89,8 @@ var natives = []native{
 		user: "carol",
 	},
 	{
-		name: "Android", suite: "aes256gcm16-prfsha384-ecp256", espSuite: "aes256gcm16", nonce: 32,
-		ike:   []string{"aes256ctr-sha512-modp4096", "aes256-sha512-modp4096", "aes256gcm16-prfsha384-ecp256", "aes128gcm16-prfsha256-modp2048"},
+		name: "Android", suite: "aes256gcm16-prfsha384-x25519", espSuite: "aes256gcm16", nonce: 32,
+		ike:   []string{"aes256ctr-sha512-modp4096", "aes256-sha512-modp4096", "aes256gcm16-prfsha384-x25519", "aes128gcm16-prfsha256-modp2048"},
 		esp:   []string{"aes256gcm16", "aes192gcm16", "aes128gcm16", "aes256-sha512"},
 		opens: append(status(wire.NotifyFragmentationSupported, wire.NotifyRedirectSupported), wire.SignatureHashAlgorithms{wire.HashSHA2256, wire.HashSHA2384, wire.HashSHA2512}.Notify()),
 		idi:   wire.Identity{Type: wire.IDFQDN, Data: []byte("carol")}, idr: true,
@@ -108,7 +108,7 @@ func dialIn(t *testing.T) world {
 	w := ladder.New(t, version)
 	c := w.Connection(ladder.Words{
 		"addr": "192.0.2.2", "id": "r6.example.net", "cert": "r6", "peerid": "any", "fragment": "1280", "mobike": "yes",
-		"ike": "aes256gcm16-prfsha384-ecp256+aes256-sha256-modp2048", "esp": "aes256gcm16+aes256-sha256",
+		"ike": "aes256gcm16-prfsha384-x25519+aes256-sha256-modp2048", "esp": "aes256gcm16+aes256-sha256",
 		"ts": "10.8.0.0/16=10.99.0.0/24", "pool": "10.99.0.1-10.99.0.99", "dns": "10.8.0.53", "split": "10.8.0.0/16"})
 	users, err := session.ParseUsers([]byte("carol Ar3etTnp\n"))
 	if err != nil {
@@ -317,7 +317,7 @@ func TestWindowsAsItComes(t *testing.T) {
 		t.Errorf("answered by %v", m)
 	}
 	reason := w.refused(s.g)
-	for _, word := range []string{"first difference in", "aes256-prfsha256-sha256-modp1024", "we accept aes256gcm16-prfsha384-ecp256", "configuration key: ike"} {
+	for _, word := range []string{"first difference in", "aes256-prfsha256-sha256-modp1024", "we accept aes256gcm16-prfsha384-x25519", "configuration key: ike"} {
 		if !strings.Contains(reason, word) {
 			t.Errorf("the operator reads %q, without %q", reason, word)
 		}
