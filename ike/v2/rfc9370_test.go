@@ -378,3 +378,26 @@ func TestFollowupUnlinked(t *testing.T) {
 		t.Errorf("child SAs %+v", c)
 	}
 }
+
+// FuzzFollowup goes on with a series that stands, by anything at all behind its link.
+func FuzzFollowup(f *testing.F) {
+	f.Add(uint8(wire.PayloadKE), append([]byte{0, 0, 0x04, 0xa8, 0, 36, 0, 0}, make([]byte, 1184)...))
+	f.Add(uint8(wire.PayloadKE), []byte{0, 0, 0, 8, 0, 36, 0, 0})
+	f.Add(uint8(wire.PayloadDelete), []byte{0, 0, 0, 8, 1, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, first uint8, data []byte) {
+		if len(data) > 8000 {
+			return
+		}
+		s := hybridStranger(t)
+		m := newMixer(s)
+		ask := s.childSA(0x2000)
+		ask[0] = suite.Offer([]suite.Proposal{must(suite.ParseESP(hybridESP))}, []byte{0, 0, 0x20, 0})
+		m.begin(ask...)
+		link := append([]byte{first, 0, 0, byte(8 + len(m.link.Data)), 0, 0, 0x40, 0x39}, m.link.Data...)
+		s.tell(s.sealOctets(s.header(wire.ExchangeIKEFollowupKE, s.next), wire.PayloadNotify, append(link, data...)))
+		s.w.Run(2 * time.Minute)
+		if n := len(s.g.Engine.Status(s.w.Now).Children); s.g.SPIs() != n {
+			t.Errorf("%d SPIs are held for %d child SAs", s.g.SPIs(), n)
+		}
+	})
+}
