@@ -190,11 +190,12 @@ func TestEasyVPNClientMode(t *testing.T) {
 	b.secret()
 }
 
-// TestTranslateIKEv2: the same behind an address that strongSwan gives over IKEv2;
-// the first packet of a host brings it up, and is not lost (P3).
+// TestTranslateIKEv2: the same behind an address that strongSwan gives over IKEv2, and
+// with two workers, one of which owns the mappings; the first packet of a host brings
+// it up, and is not lost (P3).
 func TestTranslateIKEv2(t *testing.T) {
 	t.Parallel()
-	b := newBed(t, "translate2", netlab.Options{}).strongSwan(func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanConfig) {
+	b := newBed(t, "translate2", netlab.Options{Queues: 2}).strongSwan(func(r6 *testbed.Tunnel, r8 *netlab.StrongSwanConfig) {
 		r6.Lines = append(r6.Lines, "virtual_ip: translate")
 		r6.LocalTS, r6.RemoteTS = []netip.Prefix{netip.MustParsePrefix("10.6.6.0/24")}, r6.RemoteTS[:1]
 		r8.RemoteTS = nil
@@ -204,6 +205,7 @@ func TestTranslateIKEv2(t *testing.T) {
 	b.ping(b.A, b.A4, b.B4, 1)
 	child, ours := b.child(b.r6), b.lease(b.r6, true)
 	second := behind(b, ours.Address)
+	handedOver(b)
 	check(t, b.swan.RekeyIKE(t.Context()))
 	check(t, b.swan.RekeyChild(t.Context()))
 	again(b, child, second)
@@ -215,6 +217,23 @@ func TestTranslateIKEv2(t *testing.T) {
 		rows, _ := testbed.Table[api.Translation](t.Context(), b.r6, api.Translations)
 		return err == nil && r.Received == 1 && len(rows) == 1 && rows[0].ICMP > 0
 	}))
+}
+
+// handedOver lets hosts talk until packets came to the worker that does not own the
+// mappings: the queue follows from the ports of a flow.
+func handedOver(b *bed) {
+	b.t.Helper()
+	for port := uint16(6000); ; port++ {
+		v, err := b.r6.Verdicts(b.t.Context())
+		check(b.t, err)
+		if v["handed_off"] > 0 {
+			return
+		}
+		if port == 6040 {
+			b.t.Fatal("no packet changed its worker in 40 flows")
+		}
+		check(b.t, call(b, b.A, "udp", netip.AddrPortFrom(b.A4, port), netip.AddrPortFrom(b.B4, 7), 60))
+	}
 }
 
 // again waits for the successor of a child SA, over which the second host still is
