@@ -82,16 +82,6 @@ func TestIKEv1RekeyUnderTraffic(t *testing.T) {
 			}
 			r6.Lines = []string{"lifetime: 2s"}
 		})
-		first := b.up()
-		o := paced
-		o.Duration = 3 * time.Second
-		b.carry(4, o)
-		if now := children(t, b.r6, "installed"); len(now) != 1 || now[0].SPIIn != first.SPIIn {
-			t.Errorf("child SA did not survive: %+v", now)
-		}
-		if sas, err := testbed.Table[api.IKESA](t.Context(), b.r6, api.IKESAs); err != nil || len(sas) == 0 || sas[len(sas)-1].Age > 2.5 {
-			t.Errorf("ISAKMP SA was not replaced: %+v, %v", sas, err)
-		}
-		b.clean()
+		b.outlives()
 	})
 }
