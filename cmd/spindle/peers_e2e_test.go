@@ -34,6 +34,7 @@ func TestPeerList(t *testing.T) {
 			list := children(t, b.r6, "installed")
 			return len(list) == 1 && strings.HasPrefix(list[0].Remote, "192.0.2.8:")
 		}))
+		b.block("ip saddr {192.0.2.18, 192.0.2.28}", "ip daddr {192.0.2.18, 192.0.2.28}") // nothing goes there any more
 		b.ping(b.A, b.A4, b.B4, 5)
 		b.agree()
 	})

@@ -174,6 +174,9 @@ func (s *SA) bury(now time.Time, reason string) {
 	others := s.env.Host.Peers(s)
 	s.free(now)
 	for _, o := range others {
+		if o.remote.Addr() != peer.Addr() {
+			continue // another peer of the list (P1)
+		}
 		o.free(now)
 		s.env.Host.Changed(now, o)
 	}

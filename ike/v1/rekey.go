@@ -49,7 +49,7 @@ func (s *SA) adopt(now time.Time) {
 		return
 	}
 	for _, o := range s.env.Host.Peers(s) {
-		if o.state != Established && o.state != Detached {
+		if o.state != Established && o.state != Detached || s.goesElsewhere(o) {
 			continue
 		}
 		if o.state == Detached {
@@ -66,6 +66,10 @@ func (s *SA) adopt(now time.Time) {
 		s.env.Host.Changed(now, o)
 	}
 }
+
+// goesElsewhere reports whether this one was opened to another address than that one:
+// of a list of peers (P1), each of which holds child SAs of its own.
+func (s *SA) goesElsewhere(o *SA) bool { return s.initiator && o.remote.Addr() != s.remote.Addr() }
 
 // crossed reports whether both ends opened one of the two while the other was being
 // opened.

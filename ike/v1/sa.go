@@ -15,7 +15,7 @@ import (
 const (
 	halfOpenLife = 30 * time.Second // for a peer to finish phase 1, or XAUTH
 	replacedLife = 10 * time.Second // a replaced ISAKMP SA still takes what is under way
-	crossingTime = time.Second / 2  // that a message may be late when both ends open one at once
+	crossingTime = time.Second / 10 // that a message may be late when both ends open one at once
 	detachedLife = 30 * time.Second // for a new ISAKMP SA to take the children over
 	maxExchanges = 64               // remembered at once
 	maxUsed      = 1 << 16          // message IDs of one ISAKMP SA

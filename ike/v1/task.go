@@ -39,6 +39,9 @@ func (s *SA) pump(now time.Time) {
 // any ISAKMP SA with the peer: both ends may have opened one.
 func (s *SA) done(t task) bool {
 	for _, o := range s.all() {
+		if s.goesElsewhere(o) {
+			continue
+		}
 		stands := o.findChild(func(c *child) bool {
 			return c.Conf.Name == t.conf.Name && c.pair == t.pair && c.state < childLingering && (c.Sends() || c.Waits())
 		})
