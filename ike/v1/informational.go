@@ -92,6 +92,8 @@ func (s *SA) peerNotifies(now time.Time, n wire.V1Notify) {
 	switch {
 	case n.Type == wire.V1NotifyRUThere || n.Type == wire.V1NotifyRUThereAck:
 		s.peerDPD(now, n)
+	case n.Type == wire.V1NotifyInitialContact && s.state == Authenticating:
+		s.anew = true // who says so is not known yet
 	case n.Type == wire.V1NotifyInitialContact:
 		s.forgetOthers(now)
 	case n.Type == wire.V1NotifyInvalidSPI:

@@ -83,9 +83,9 @@ func connection(t testing.TB, c *session.Connection, words ladder.Words) {
 	if name, password, ok := strings.Cut(words["user"], ":"); ok {
 		c.V1.User, c.V1.Password = name, session.Secret(password)
 	}
-	if name, password, ok := strings.Cut(words["users"], ":"); ok {
+	if users := words["users"]; users != "" {
 		c.V1.XAuth = true
-		c.Users, _ = session.ParseUsers([]byte(name + " " + password))
+		c.Users, _ = session.ParseUsers([]byte(strings.NewReplacer(":", " ", "+", "\n").Replace(users)))
 	}
 	if pool := words["pool"]; pool != "" {
 		c.Pool = &session.Pool{Ranges: []session.AddressRange{session.HostRange(netip.MustParsePrefix(pool))}, DNS: []netip.Addr{netip.MustParseAddr("10.8.0.53")}, Banner: "hello",

@@ -351,12 +351,9 @@ func (s *SA) refuse(now time.Time, t wire.V1NotifyType, reason string) {
 
 // complete ends phase 1. What follows is up to the way of authentication.
 func (s *SA) complete(now time.Time, m wire.V1Message) {
-	contact := s.initialContact(m)
+	s.anew = s.initialContact(m)
 	s.phase1.known.Shared.Wipe()
 	s.phase1, s.candidates, s.expireAt = nil, nil, time.Time{}
-	if contact {
-		s.forgetOthers(now)
-	}
 	switch {
 	case s.suite.Auth.XAuth():
 		s.move(Authenticating)
@@ -376,6 +373,9 @@ func (s *SA) complete(now time.Time, m wire.V1Message) {
 // establish makes the ISAKMP SA stand, and lets it take over the children of
 // those with the same peer.
 func (s *SA) establish(now time.Time) {
+	if s.anew {
+		s.forgetOthers(now)
+	}
 	s.expireAt = time.Time{}
 	s.move(Established)
 	s.watchPeer(now)

@@ -106,6 +106,7 @@ type SA struct {
 	hardAt      time.Time // delete
 	expireAt    time.Time // half open, replaced or detached for too long
 	keepaliveAt time.Time
+	anew        bool // the peer says that it holds nothing else with us
 	rekeyed     bool // we asked for its successor
 	overdue     bool // its lifetime is over and the successor is late
 }

@@ -79,13 +79,22 @@ func (s *SA) Negotiating() bool {
 	return s.state == Opening || s.state == HalfOpen || s.state == Authenticating || s.quick != nil && s.quick.replaces == nil
 }
 
-// SamePeer reports whether both are with one authenticated peer.
+// SamePeer reports whether both are with one authenticated peer. Behind XAUTH that is
+// the user: the identity of phase 1 may be that of a whole group, or nobody's proof.
 func (s *SA) SamePeer(o *SA) bool {
-	return s.conn != nil && s.conn == o.conn && !s.peerID.IsZero() && s.peerID.Equal(o.peerID)
+	if s.conn == nil || s.conn != o.conn || s.config.user != o.config.user {
+		return false
+	}
+	return s.config.user != "" || !s.peerID.IsZero() && s.peerID.Equal(o.peerID)
 }
 
-// Peer is the identity that the peer has proved.
-func (s *SA) Peer() string { return s.peerID.Shown() }
+// Peer is what the peer has proved to be: a user, or an identity.
+func (s *SA) Peer() string {
+	if s.config.user != "" {
+		return "user " + s.config.user
+	}
+	return s.peerID.Shown()
+}
 
 // ForgetAll drops everything without a word to the peer.
 func (s *SA) ForgetAll(now time.Time) { s.free(now) }
