@@ -75,6 +75,7 @@ const maxRemembered = 1 << 16
 // address it had, while nobody else has it.
 type Leases struct {
 	held   map[netip.Addr]Lease
+	again  map[netip.Addr]int // how often its client leased it besides
 	had    map[tenant]netip.Addr
 	cursor map[cursor]netip.Addr // the last one given away
 }
@@ -91,14 +92,15 @@ type cursor struct {
 
 // NewLeases holds none.
 func NewLeases() *Leases {
-	return &Leases{held: map[netip.Addr]Lease{}, had: map[tenant]netip.Addr{}, cursor: map[cursor]netip.Addr{}}
+	return &Leases{held: map[netip.Addr]Lease{}, again: map[netip.Addr]int{}, had: map[tenant]netip.Addr{}, cursor: map[cursor]netip.Addr{}}
 }
 
 // Lease gives a client an IPv4 address of the connection's pool: the one it holds
-// already, if it holds one.
+// already, if it holds one. Two ISAKMP SAs of it share that until both released it.
 func (l *Leases) Lease(conn *Connection, client string) (netip.Addr, error) {
 	had := l.had[tenant{conn.Name, client, true}]
 	if l.held[had] == (Lease{had, conn.Name, client}) && conn.Pool.Contains(had) {
+		l.again[had]++
 		return had, nil
 	}
 	a, ok := l.Take(conn.Name, conn.Pool, client, netip.Addr{}, true)
@@ -173,8 +175,15 @@ func following(ranges []AddressRange, i int, a netip.Addr) (int, netip.Addr) {
 	return i, ranges[i].First
 }
 
-// Release frees an address.
-func (l *Leases) Release(a netip.Addr) { delete(l.held, a) }
+// Release frees an address, unless its client leased it again.
+func (l *Leases) Release(a netip.Addr) {
+	if l.again[a] > 0 {
+		l.again[a]--
+		return
+	}
+	delete(l.held, a)
+	delete(l.again, a)
+}
 
 // List is in the order of the addresses.
 func (l *Leases) List() []Lease {

@@ -48,6 +48,27 @@ func TestLeases(t *testing.T) {
 	}
 }
 
+// TestLeaseAgain: two ISAKMP SAs of one client hold its address together.
+func TestLeaseAgain(t *testing.T) {
+	conn := &session.Connection{Name: "t", Pool: &session.Pool{Ranges: ranges(t, "10.9.0.1", "10.9.0.1")}}
+	l := session.NewLeases()
+	var a netip.Addr
+	for range 2 {
+		var err error
+		if a, err = l.Lease(conn, "carol"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Release(a)
+	if _, err := l.Lease(conn, "dave"); err == nil {
+		t.Error("dave gets the address that carol still has")
+	}
+	l.Release(a)
+	if _, err := l.Lease(conn, "dave"); err != nil {
+		t.Error(err)
+	}
+}
+
 func addrOrZero(s string) netip.Addr {
 	a, _ := netip.ParseAddr(s)
 	return a

@@ -22,7 +22,7 @@ type Pools interface {
 	// Lease gives a client an address of the connection's pool, the same one
 	// again if it still can.
 	Lease(conn *session.Connection, client string) (netip.Addr, error)
-	// Release takes it back.
+	// Release takes it back once it was released as often as it was leased.
 	Release(addr netip.Addr)
 }
 
@@ -261,7 +261,7 @@ func (s *SA) lease() bool {
 	return true
 }
 
-// release gives the address back, unless a newer ISAKMP SA of the client has it.
+// release gives the address back. Another ISAKMP SA of the client may have it as well.
 func (s *SA) release() {
 	if s.config.hosted {
 		s.config.hosted = false
@@ -271,10 +271,7 @@ func (s *SA) release() {
 		return
 	}
 	s.config.leased = false
-	held := func(o *SA) bool { return o.config.leased && o.config.addr == s.config.addr }
-	if !slices.ContainsFunc(s.env.Host.Peers(s), held) {
-		s.env.Pools.Release(s.config.addr)
-	}
+	s.env.Pools.Release(s.config.addr)
 }
 
 // pushed takes what a server sets.

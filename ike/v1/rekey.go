@@ -60,6 +60,9 @@ func (s *SA) adopt(now time.Time) {
 			}
 		}
 		o.handOver(s)
+		if o.config.leased {
+			s.lease() // what the children are of, whether or not the client asks again
+		}
 		s.takeQuick(now, o)
 		s.audit(slog.LevelInfo, "ISAKMP SA replaced", slog.String("spi_i", o.spiI.String()))
 		o.replaced(now, s)
