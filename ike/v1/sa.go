@@ -129,8 +129,12 @@ func (s *SA) LocalSPI() wire.SPI {
 	return s.spiR
 }
 
-// HalfOpen reports whether a peer that we know nothing about made us hold it.
-func (s *SA) HalfOpen() bool { return s.state == HalfOpen }
+// HalfOpen reports whether a peer that we know nothing about made us hold it: in hybrid
+// authentication phase 1 proves nothing of its initiator, and XAUTH is all there is.
+func (s *SA) HalfOpen() bool {
+	bare := !s.suite.Auth.PSK() && !s.suite.Auth.Signs(true)
+	return s.state == HalfOpen || s.state == Authenticating && !s.initiator && bare && s.config.user == ""
+}
 
 // Gone reports whether nothing more comes from it.
 func (s *SA) Gone() bool { return s.state == Dead }
