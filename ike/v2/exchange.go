@@ -59,11 +59,11 @@ func (s *SA) receiveRequest(now time.Time, d session.Datagram, h wire.Header) {
 		s.repeat(d, h)
 		return
 	}
-	if h.MessageID != s.expectID || !s.accepts(h.Exchange) || s.exhausted(now, s.expectID) {
+	if h.MessageID != s.expectID || !s.accepts(h.Exchange) {
 		return
 	}
 	m, err := s.open(d, h, &s.fragments.requests)
-	if s.silent(now, d, err) {
+	if s.silent(now, d, err) || s.exhausted(now, s.expectID) {
 		return
 	}
 	s.chosenByPeer(now, m)

@@ -131,6 +131,11 @@ func mustCloseExhausted(t *testing.T) {
 			t.Fatalf("request %d is not answered", s.next-1)
 		}
 	}
+	forged := s.seal(s.header(wire.ExchangeInformational, s.next))
+	forged[len(forged)-1] ^= 1
+	if s.tell(forged); s.state() != v2.Established.String() {
+		t.Errorf("a forged request 12 leaves the IKE SA %q", s.state())
+	}
 	if m, ok := s.ask(wire.ExchangeInformational); ok || s.state() != "" {
 		t.Errorf("request 12 is answered by %v, the IKE SA is %s", m, s.state())
 	}
