@@ -14,3 +14,6 @@ func (s *SA) SayDPD(now time.Time, query bool, seq uint32) {
 	}
 	s.notify(now, s.dpdNotify(t, seq))
 }
+
+// Held is how many octets of fragments are kept.
+func (s *SA) Held() int { return s.fragments.octets() }

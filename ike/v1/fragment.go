@@ -64,8 +64,10 @@ func (s *SA) reassemble(now time.Time, d session.Datagram, h wire.Header) (sessi
 		p.id, p.list, p.until = f.ID, nil, now.Add(fragmentLife)
 	}
 	same := func(o wire.V1Fragment) bool { return o.Number == f.Number }
-	if len(p.list) >= wire.V1MaxFragments || slices.ContainsFunc(p.list, same) {
-		p.list = slices.DeleteFunc(p.list, same)
+	p.list = slices.DeleteFunc(p.list, same)
+	if len(p.list) >= wire.V1MaxFragments || p.octets()+len(f.Data) > wire.MaxReassembled {
+		p.list = nil // no message is that long: nobody has to prove a fragment
+		return d, h, false
 	}
 	f.Data = slices.Clone(f.Data)
 	p.list = append(p.list, f)
@@ -77,4 +79,12 @@ func (s *SA) reassemble(now time.Time, d session.Datagram, h wire.Header) (sessi
 	d.Data = whole
 	h, err = wire.ParseHeader(whole)
 	return d, h, err == nil && h.NextPayload != wire.PayloadV1CiscoFragment
+}
+
+// octets is what the pieces hold.
+func (f *fragments) octets() (n int) {
+	for _, piece := range f.list {
+		n += len(piece.Data)
+	}
+	return n
 }
