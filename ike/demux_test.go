@@ -173,3 +173,22 @@ func FuzzBothVersions(f *testing.F) {
 		}
 	})
 }
+
+// TestFloodOfVersion1: whoever forges addresses can fill what IKEv1 may hold half open,
+// and must not shut IKEv2 out by that, whose peers return cookies.
+func TestFloodOfVersion1(t *testing.T) {
+	b := newBoth(t)
+	first := b.recorded[0]
+	b.step(us, session.Terminate{Conn: "IKEv2"})
+	b.run(time.Minute)
+	for i := range 1100 {
+		data := slices.Clone(first)
+		data[0], data[1] = byte(i>>8), byte(i)
+		b.engines[them].Step(b.now, session.Datagram{Local: netip.AddrPortFrom(them, 500), Remote: netip.AddrPortFrom(us, 500), Data: data})
+	}
+	b.step(us, session.Initiate{Conn: "IKEv2"})
+	b.run(5 * time.Second)
+	if up := b.tunnels(); up != [2]int{2, 2} {
+		t.Errorf("%v tunnels are up, want both", up)
+	}
+}

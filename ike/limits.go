@@ -18,6 +18,7 @@ import (
 const (
 	cookieThreshold = 32               // half-open IKE SAs from which on a cookie is asked for
 	halfOpenLimit   = 1000             // and from which on nobody is let in
+	v1Limit         = 500              // and from which on none of IKEv1 is: without cookies anybody can open those
 	sourceShare     = 100              // of those, from one address once cookies are asked for
 	cookieLife      = 30 * time.Second // a secret is used that long, and honoured as long again
 

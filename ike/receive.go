@@ -109,11 +109,12 @@ func (e *Engine) unreadable(now time.Time, d session.Datagram, err error) {
 }
 
 // greedy reports whether one source holds its share of half-open IKE SAs. Who
-// returns cookies has that address; a NAT may have many behind it.
+// returns cookies has that address; a NAT may have many behind it. In IKEv1 anybody
+// may have opened them.
 func (e *Engine) greedy(from netip.Addr) bool {
 	held := 0
 	for _, m := range e.byPeer[from] {
-		if m.halfOpen {
+		if _, ok := m.association.(*v2.SA); ok && m.halfOpen {
 			held++
 		}
 	}

@@ -92,7 +92,7 @@ func (e *Engine) openV1(now time.Time, d session.Datagram, h wire.Header) {
 		m.Repeat(d)
 		return
 	}
-	limit := halfOpenLimit
+	limit := v1Limit
 	if h.Exchange == wire.V1ExchangeAggressive {
 		limit = cookieThreshold
 	}
