@@ -119,7 +119,7 @@ func rsaKey(c *session.Credential) bool {
 func (d *decoder) aggressive(n ast.Node, v *ikev1) {
 	switch {
 	case v.vpn != nil:
-		d.refuse(v.vpn, "easyvpn uses aggressive mode with the group's key, which lets whoever asks try keys offline: add allow_weak: [%s]", aggressivePSK)
+		d.refuse(v.vpn, "easyvpn uses aggressive mode with the group's key: whoever asks can try keys offline, and whoever has the key can pose as the server and read the password: add allow_weak: [%s]", aggressivePSK)
 	default:
 		d.refuse(v.mode, "mode: aggressive with a pre-shared key lets whoever asks try keys offline: write main, or add allow_weak: [%s]", aggressivePSK)
 	}

@@ -141,7 +141,7 @@ func TestVersion1Refusals(t *testing.T) {
 		{"mode config in IKEv2", strings.Replace(base, "    psk:", "    mode_config: push\n    psk:", 1), "mode_config is of IKEv1: add version: 1, or leave it out"},
 		{"eap", old("    local: {address: 192.0.2.1, auth: cert}\n    remote: {addresses: [192.0.2.2], auth: eap}\n" + withPapers + withUsers), "auth: eap is of IKEv2: version 1 has no such thing, leave it out"},
 		{"reauth", old(plain + "    reauth: 1h\n"), "reauth is of IKEv2: version 1 has no such thing, leave it out"},
-		{"easyvpn not allowed", old(vpn), "easyvpn uses aggressive mode with the group's key, which lets whoever asks try keys offline: add allow_weak: [aggressive-psk]"},
+		{"easyvpn not allowed", old(vpn), "easyvpn uses aggressive mode with the group's key: whoever asks can try keys offline, and whoever has the key can pose as the server and read the password: add allow_weak: [aggressive-psk]"},
 		{"easyvpn and psk", old(weak + withPSK), "psk is settled by easyvpn: leave it out"},
 		{"easyvpn and start", old(weak + "    start: traffic\n"), "start is settled by easyvpn: leave it out"},
 		{"easyvpn and id", old(weak + "    local: {id: road.example.net}\n"), "easyvpn settles local.id and auth: leave them out"},
