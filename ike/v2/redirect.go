@@ -209,6 +209,8 @@ func (s *SA) cannotFollow(now time.Time, to wire.Gateway) string {
 	switch {
 	case !to.Addr.IsValid():
 		return fmt.Sprintf("redirected to the name %q: write it under remote.addresses", to.Name)
+	case !to.Addr.IsGlobalUnicast():
+		return fmt.Sprintf("redirected to %v, which is nobody's address", to.Addr)
 	case to.Addr.Is4() != s.local.Addr().Is4():
 		return fmt.Sprintf("redirected to %v, which is of another family than our address %v", to.Addr, s.local.Addr())
 	case to.Addr == s.remote.Addr():
