@@ -98,6 +98,15 @@ func (s *SA) receivePhase2(now time.Time, d session.Datagram, h wire.Header) {
 	if s.receive(now, x, d, h) && s.state != Dead && s.state != Detached {
 		s.used[h.MessageID] = struct{}{}
 		s.remember(x)
+		s.wear(now)
+	}
+}
+
+// wear has an ISAKMP SA replaced before so many message IDs are used that no more are
+// taken: a long life of dead peer detection is enough for that.
+func (s *SA) wear(now time.Time) {
+	if len(s.used) >= maxUsed/2 && s.state == Established && !s.rekeyed {
+		s.softAt = now
 	}
 }
 
@@ -223,6 +232,7 @@ func (s *SA) start(now time.Time, kind wire.ExchangeType) (*exchange, error) {
 	}
 	id := binary.BigEndian.Uint32(b) | 1
 	s.used[id] = struct{}{} // the peer may not take it as well
+	s.wear(now)
 	return s.newExchange(now, kind, id, true)
 }
 

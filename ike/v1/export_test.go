@@ -17,3 +17,6 @@ func (s *SA) SayDPD(now time.Time, query bool, seq uint32) {
 
 // Held is how many octets of fragments are kept.
 func (s *SA) Held() int { return s.fragments.octets() }
+
+// MaxUsed is how many message IDs one ISAKMP SA takes.
+const MaxUsed = maxUsed

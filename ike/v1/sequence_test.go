@@ -85,6 +85,49 @@ func TestSequenceNumbers(t *testing.T) {
 	}
 }
 
+// renewing counts how often another ISAKMP SA is asked for.
+type renewing struct {
+	loner
+	asked *int
+}
+
+func (r renewing) Renew(time.Time, *v1.SA) { *r.asked++ }
+
+// TestWornOut: an ISAKMP SA that has used half of its message IDs is replaced, before
+// it takes nothing more.
+func TestWornOut(t *testing.T) {
+	w := ladder.New(t, version)
+	ours := w.Connection(ladder.Words{"addr": "192.0.2.1", "peer": "192.0.2.2"})
+	theirs := w.Connection(ladder.Words{"addr": "192.0.2.2", "peer": "192.0.2.1"})
+	now, asked := ladder.Midnight, 0
+	rnd := rand.NewChaCha8([32]byte{6})
+	env := func(host v1.Host) *v1.Env {
+		return &v1.Env{Rand: rnd, SPIs: sadb.NewAllocator(1, rnd), SPD: session.NewSPD(), Out: &session.Outbox{}, Host: host}
+	}
+	a, b := netip.MustParseAddrPort("192.0.2.1:500"), netip.MustParseAddrPort("192.0.2.2:500")
+	mine, others := env(renewing{asked: &asked}), env(server{conn: &theirs})
+	sa := v1.Initiate(mine, now, &ours, a, b, nil, sadb.Flow{})
+	first := sends(mine.Out.Take())[0].Data
+	m, err := wire.ParseV1Message(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := v1.Respond(others, now, session.Datagram{Local: b, Remote: a, Data: first}, m)
+	for range 4 {
+		carry(t, now, others.Out, sa, a, b)
+		carry(t, now, mine.Out, peer, b, a)
+	}
+	for i := range v1.MaxUsed / 2 {
+		if sa.Tick(now); asked != 0 {
+			t.Fatalf("replaced after %d", i)
+		}
+		sa.SayDPD(now, false, 0)
+	}
+	if sa.Tick(now); asked != 1 {
+		t.Errorf("another is asked for %d times, the ISAKMP SA is %v", asked, sa.State())
+	}
+}
+
 func sends(list []session.Output) (sent []session.Send) {
 	for _, o := range list {
 		if s, ok := o.(session.Send); ok {
