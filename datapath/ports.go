@@ -175,7 +175,7 @@ func (l Link) role() (r bpf.Role) {
 // enoughPages adds to a refusal for want of 2 MiB pages how many it takes in all.
 func (p *Ports) enoughPages(err error) error {
 	none := (*xsk.NoHugePagesError)(nil)
-	if !errors.As(err, &none) {
+	if !errors.As(err, &none) || none.Denied {
 		return err
 	}
 	ours := 0

@@ -21,13 +21,18 @@ const hugePageSize = 2 << 20
 
 // NoHugePagesError says that the host has not enough of them left.
 type NoHugePagesError struct {
-	Want           int // for one queue
-	Free, Reserved int // in the whole host
+	Want           int  // for one queue
+	Free, Reserved int  // in the whole host
+	Denied         bool // those that are free are not for this process
 }
 
 func (e *NoHugePagesError) Error() string {
-	return fmt.Sprintf("no room for the umem: %d pages of 2 MiB are needed for this queue, and %d of the %d that the host has reserved are free",
+	text := fmt.Sprintf("no room for the umem: %d pages of 2 MiB are needed for this queue, and %d of the %d that the host has reserved are free",
 		e.Want, e.Free, e.Reserved)
+	if e.Denied {
+		text += ", but not for this process: see hugetlb.2MB.max of its cgroup, and the NUMA nodes it may use"
+	}
+	return text
 }
 
 // Open implements [Opener].
@@ -79,16 +84,23 @@ func register(fd int, umem []byte, c Config) error {
 
 // mapHugePages maps n bytes, rounded up. Without MAP_NORESERVE the pages are
 // counted off at once, so a host that has too few refuses here and not later with
-// a signal (hugetlb_reserve_pages in mm/hugetlb.c).
+// a signal (hugetlb_reserve_pages in mm/hugetlb.c). A cgroup, or the NUMA nodes that
+// are allowed, may still refuse one when it is touched: MAP_POPULATE would not tell.
 func mapHugePages(n int) ([]byte, error) {
 	pages := (n + hugePageSize - 1) / hugePageSize
-	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_POPULATE | unix.MAP_HUGETLB | unix.MAP_HUGE_2MB
+	none := func(denied bool) error {
+		return &NoHugePagesError{Want: pages, Free: hugePages("free_hugepages"), Reserved: hugePages("nr_hugepages"), Denied: denied}
+	}
+	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS | unix.MAP_HUGETLB | unix.MAP_HUGE_2MB
 	umem, err := unix.Mmap(-1, 0, pages*hugePageSize, unix.PROT_READ|unix.PROT_WRITE, flags)
 	switch {
 	case errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT): // the latter two: a kernel without this size
-		return nil, &NoHugePagesError{Want: pages, Free: hugePages("free_hugepages"), Reserved: hugePages("nr_hugepages")}
+		return nil, none(false)
 	case err != nil:
 		return nil, fmt.Errorf("map umem on 2 MiB pages: %w", err)
+	}
+	if unix.Madvise(umem, unix.MADV_POPULATE_WRITE) != nil {
+		return nil, errors.Join(none(true), unix.Munmap(umem))
 	}
 	return umem, nil
 }

@@ -111,6 +111,57 @@ func TestLiveNoHugePagesLeft(t *testing.T) {
 	transmit(t, s, 0, 1)
 }
 
+// Pages that a cgroup keeps from the process are none to auto, and no broken socket.
+func TestLiveHugePagesDenied(t *testing.T) {
+	reserve(t, roomy)
+	auto, err := xsk.OpenerFor("auto")
+	must(t, err)
+	w := newWire(t, auto, 1500)
+	denyHugePages(t)
+	_, err = xsk.Open(xsk.Options{Name: "dut", Opener: xsk.HugePages{}})
+	if none := (*xsk.NoHugePagesError)(nil); !errors.As(err, &none) || !none.Denied || hugeMappings(t) != 0 {
+		t.Errorf("error is %v, %d mappings are left", err, hugeMappings(t))
+	}
+	s := w.open(t, xsk.Options{RingSize: 2048})
+	if got := xsk.Pages([]*xsk.Socket{s}); got != "4 KiB pages" {
+		t.Errorf("auto took %s", got)
+	}
+	transmit(t, s, 0, 1)
+}
+
+// denyHugePages has this process in a cgroup that allows none, until the test ends
+// (Documentation/admin-guide/cgroup-v2.rst, "HugeTLB").
+func denyHugePages(t *testing.T) {
+	t.Helper()
+	own, err := os.ReadFile("/proc/self/cgroup")
+	must(t, err)
+	if !strings.Contains("\n"+string(own), "\n0::/\n") {
+		t.Skip("needs to be in the root of cgroup2")
+	}
+	root := ""
+	for _, at := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if list, err := os.ReadFile(at + "/cgroup.controllers"); err == nil && strings.Contains(string(list), "hugetlb") {
+			root = at
+		}
+	}
+	if root == "" {
+		t.Skip("needs cgroup2 with its hugetlb controller")
+	}
+	write := func(name, text string) { t.Helper(); must(t, os.WriteFile(root+name, []byte(text), 0)) }
+	enabled, err := os.ReadFile(root + "/cgroup.subtree_control")
+	must(t, err)
+	if !strings.Contains(string(enabled), "hugetlb") {
+		write("/cgroup.subtree_control", "+hugetlb")
+		t.Cleanup(func() { write("/cgroup.subtree_control", "-hugetlb") })
+	}
+	group := fmt.Sprintf("/spindle-%d", os.Getpid())
+	must(t, os.Mkdir(root+group, 0o755))
+	t.Cleanup(func() { must(t, os.Remove(root+group)) })
+	write(group+"/hugetlb.2MB.max", "0")
+	write(group+"/cgroup.procs", "0")
+	t.Cleanup(func() { write("/cgroup.procs", "0") })
+}
+
 // takeAll uses up whatever the host has reserved.
 func takeAll(t *testing.T) {
 	t.Helper()
