@@ -111,6 +111,37 @@ func TestLiveNoHugePagesLeft(t *testing.T) {
 	transmit(t, s, 0, 1)
 }
 
+// A gateway that starts when another has just ended gets the pages of that one, which
+// the kernel gives back a moment later. Other programs may have taken them, not often.
+func TestLiveHugePagesOfOneThatHasJustEnded(t *testing.T) {
+	w := newWire(t, xsk.HugePages{}, 1500)
+	takeAll(t)
+	reserve(t, 4)
+	const rounds, few = 8, 2
+	var wrong []string
+	for n := range rounds {
+		if s, err := xsk.Open(xsk.Options{Name: "dut", Opener: w.opener, RingSize: 2048}); err == nil {
+			must(t, s.Close())
+		}
+		umem := []string{"auto", "hugepages"}[n%2]
+		opener, err := xsk.OpenerFor(umem)
+		must(t, err)
+		s, err := xsk.Open(xsk.Options{Name: "dut", Opener: opener, RingSize: 2048})
+		if err != nil {
+			wrong = append(wrong, err.Error())
+			continue
+		}
+		if got := xsk.Pages([]*xsk.Socket{s}); got != "2 MiB pages" {
+			wrong = append(wrong, umem+" took "+got)
+		}
+		must(t, s.Close())
+		time.Sleep(100 * time.Millisecond)
+	}
+	if len(wrong) > few {
+		t.Errorf("%d of %d times: %q", len(wrong), rounds, wrong)
+	}
+}
+
 // Pages that a cgroup keeps from the process are none to auto, and no broken socket.
 func TestLiveHugePagesDenied(t *testing.T) {
 	reserve(t, roomy)

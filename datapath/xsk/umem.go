@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // OpenerFor is the operator's choice of pages for the UMEM, as the configuration
@@ -15,18 +16,41 @@ func OpenerFor(umem string) (Opener, error) {
 	case "pages":
 		return Asavie{}, nil
 	case "hugepages":
-		return HugePages{}, nil
+		return newPatient(), nil
 	case "auto", "":
-		return whicheverPages{}, nil
+		return whicheverPages{newPatient()}, nil
 	}
 	return nil, fmt.Errorf("umem %q: want auto, pages or hugepages", umem)
 }
 
-// whicheverPages asks for 2 MiB pages and is content without.
-type whicheverPages struct{}
+// lingering is how long the pages of a gateway that has just ended may be on their
+// way back: the kernel lets go of a UMEM after an RCU grace period, from a work queue
+// (xdp_put_umem in net/xdp/xdp_umem.c). Tens of milliseconds were seen.
+const lingering = 250 * time.Millisecond
 
-func (whicheverPages) Open(c Config) (*Bound, error) {
-	b, err := HugePages{}.Open(c)
+// patient is HugePages for a gateway that starts: one that takes the place of another
+// does not do without the other's pages, or refuse, for being quick. All its queues
+// together wait no longer than lingering.
+type patient struct{ until time.Time }
+
+func newPatient() patient { return patient{time.Now().Add(lingering)} }
+
+func (p patient) Open(c Config) (*Bound, error) {
+	for {
+		b, err := HugePages{}.Open(c)
+		none := (*NoHugePagesError)(nil)
+		if !errors.As(err, &none) || none.Denied || none.Reserved < none.Want || time.Now().After(p.until) {
+			return b, err
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// whicheverPages asks for 2 MiB pages and is content without.
+type whicheverPages struct{ patient }
+
+func (w whicheverPages) Open(c Config) (*Bound, error) {
+	b, err := w.patient.Open(c)
 	if none := (*NoHugePagesError)(nil); errors.As(err, &none) {
 		return Asavie{}.Open(c)
 	}
