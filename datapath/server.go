@@ -128,6 +128,9 @@ func (s *Server) addOutbound(sa sadb.SA) error {
 		return fmt.Errorf("sa %v: its pair %v names no worker of this data path (%d workers)", sa.SPI, sa.Pair, len(s.Group.Workers))
 	}
 	partner := s.in[sa.Pair.Slot()]
+	if partner != nil && partner.held.sa.SPI != sa.Pair {
+		partner = nil // the slot has another holder, which another worker may own
+	}
 	if sa.Translate.IsValid() && (partner == nil || partner.held.sa.Translate != sa.Translate) {
 		return fmt.Errorf("sa %v: its pair %v does not translate to %v", sa.SPI, sa.Pair, sa.Translate)
 	}

@@ -225,6 +225,7 @@ func TestTranslationRefuses(t *testing.T) {
 		"another pair":           func(_, out *sadb.SA) { out.Translate = addr("10.99.0.2") },
 		"a pair that does not":   func(in, _ *sadb.SA) { in.Translate = netip.Addr{} },
 		"a pair that is no more": func(in, _ *sadb.SA) { in.SPI, in.Pair = in.SPI+256, in.Pair+256 },
+		"a pair out of its slot": func(in, _ *sadb.SA) { in.SPI, in.Pair = in.SPI+1, in.Pair+1 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := newGateway(t, options{})
