@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"spindle/datapath/packet"
+	"spindle/sadb"
 )
 
 // HandoffSlots is how many packets fit between two workers.
@@ -29,3 +30,12 @@ func (w *Worker) Leave() { w.reader.Leave() }
 
 // Sleep is what a worker without work does.
 func (w *Worker) Sleep() error { return w.sleep() }
+
+// Permits is what an SA with these selectors says of a packet.
+func Permits(local, remote []sadb.Selector, ip []byte) bool {
+	var w Worker
+	if w.inner.ParseIP(ip) != packet.Pass {
+		return false
+	}
+	return w.permitted(&inboundSA{local: newGates(local), remote: newGates(remote)}, ip)
+}

@@ -50,3 +50,32 @@ func TestRememberedFlowsFollowEveryChange(t *testing.T) {
 		t.Fatal("sealed by an SA that was deleted")
 	}
 }
+
+// Nor must what it remembers of the way to an inside host.
+func TestRememberedWaysFollowTheRoutes(t *testing.T) {
+	g := newGateway(t, options{})
+	tn := g.up(newTunnel(t, 0, 1, false, false, nil))
+	known := g.table.table.Load()
+	away := r6Routes()
+	away[prefix("10.6.0.0/16")] = fib.Adjacency{Kind: fib.Blackhole, Port: fib.NoPort}
+	away[netip.PrefixFrom(hostA4, 32)] = fib.Adjacency{Kind: fib.Blackhole, Port: fib.NoPort}
+	for _, step := range []struct {
+		name  string
+		table *fib.Table
+		want  packet.Verdict
+	}{
+		{"known", known, packet.Forwarded},
+		{"blackhole", newTable(away), packet.DropNoRoute},
+		{"none", fib.NewTable(nil), packet.ToKernel},
+		{"known again", known, packet.Forwarded},
+	} {
+		g.table.table.Store(step.table)
+		for range 2 {
+			before := g.verdicts()[step.want]
+			g.through(0, outside, fromOutside(tn.sealed(t, clearPacket(t, hostB4, hostA4, 100))))
+			if got := g.verdicts()[step.want] - before; got != 1 {
+				t.Fatalf("%s: verdicts %v, want one more %v", step.name, g.verdicts(), step.want)
+			}
+		}
+	}
+}

@@ -10,7 +10,7 @@ import (
 // mirrored routes. The kernel gets what has no route: it knows further tables,
 // and what to tell the source.
 func (w *Worker) forward(ip []byte) packet.Verdict {
-	adj := w.table.Lookup(w.inner.Dst)
+	adj := w.near.lookup(w.table, ip, &w.inner)
 	if adj == nil {
 		return w.toHost(ip)
 	}

@@ -104,7 +104,7 @@ func (w *Worker) open(t *transit) packet.Verdict {
 	if v := w.inner.ParseIP(inner); v != packet.Pass {
 		return sa.refuse(v)
 	}
-	if !w.permitted(sa) {
+	if !w.permitted(sa, inner) {
 		return sa.refuse(packet.DropSelector)
 	}
 	if v := w.restored(sa, inner); v != packet.Pass {
@@ -217,14 +217,6 @@ func (w *Worker) openInto(n int) []byte {
 	return frame[packet.EthernetLen:]
 }
 
-// permitted checks the inner packet against the SA's selectors (RFC 4301 §5.2,
-// step 4): the SA's remote side is the packet's source.
-func (w *Worker) permitted(sa *inboundSA) bool {
-	h := &w.inner
-	return matchAny(sa.remoteTS, h.Src, h.Protocol, h.SrcPort) &&
-		matchAny(sa.localTS, h.Dst, h.Protocol, h.DstPort)
-}
-
 // admitted asks the child's access list, if it has one, of the packet as the inside
 // is to see it.
 func (w *Worker) admitted(sa *inboundSA) bool {
@@ -233,15 +225,4 @@ func (w *Worker) admitted(sa *inboundSA) bool {
 	}
 	flow := flowOf(&w.inner)
 	return sa.access.Permits(sadb.Inbound, &flow)
-}
-
-// matchAny takes the port as 0 for a fragment that does not show it: such a
-// packet passes only where the selector allows any port (RFC 4301 §7.2).
-func matchAny(ts []sadb.Selector, a netip.Addr, protocol uint8, port uint16) bool {
-	for i := range ts {
-		if ts[i].Matches(a, protocol, port) {
-			return true
-		}
-	}
-	return false
 }

@@ -31,10 +31,10 @@ func NewDB() *DB { return sadb.NewDB[inboundSA, outboundSA]() }
 type (
 	inboundSA struct {
 		bounds
-		localTS, remoteTS []sadb.Selector
-		access            sadb.AccessList
-		nat               *nat.Table       // nil translates nothing
-		only              [2]sadb.Selector // where localTS and remoteTS stand if they are one each
+		local, remote []gate
+		access        sadb.AccessList
+		nat           *nat.Table // nil translates nothing
+		only          [2]gate    // where local and remote stand if they are one each
 		esp.Inbound
 		astray netip.AddrPort // where the peer is and the control process was not told
 		held   record
@@ -65,18 +65,18 @@ func newInboundSA(sa sadb.SA, c *esp.Crypto) (*inboundSA, error) {
 	if err := c.Inbound(&in.Inbound, &sa); err != nil {
 		return nil, err
 	}
-	in.localTS, in.remoteTS = in.beside(0, sa.LocalTS), in.beside(1, sa.RemoteTS)
+	in.local, in.remote = in.beside(0, newGates(sa.LocalTS)), in.beside(1, newGates(sa.RemoteTS))
 	in.access = sa.Access
 	in.held = newRecord(sa)
 	return in, nil
 }
 
 // beside moves a selector that is alone into the SA.
-func (in *inboundSA) beside(side int, ts []sadb.Selector) []sadb.Selector {
-	if len(ts) != 1 {
-		return ts
+func (in *inboundSA) beside(side int, gates []gate) []gate {
+	if len(gates) != 1 {
+		return gates
 	}
-	in.only[side] = ts[0]
+	in.only[side] = gates[0]
 	return in.only[side : side+1 : side+1]
 }
 

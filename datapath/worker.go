@@ -61,6 +61,7 @@ type Worker struct {
 	snap  *snapshot
 	table *fib.Table
 	era   uint64 // counts the tables
+	near  near   // of this one
 	now   int64  // nanoseconds since 1970, coarse: of the batch, not of the packet
 	clock func() int64
 
@@ -153,7 +154,7 @@ func (w *Worker) Poll() (int, error) {
 	w.snap = w.reader.Enter()
 	w.flows.fit(w.snap.Policies())
 	if t := w.routes.Table(); t != w.table {
-		w.table, w.era = t, w.era+1
+		w.table, w.era, w.near = t, w.era+1, near{}
 	}
 	w.now = w.clock()
 
