@@ -165,6 +165,11 @@ func (d *decoder) peers(n ast.Node, p *peer) {
 	}
 	d.list(n, "remote addresses", func(n ast.Node) {
 		s, ok := raw(n)
+		if s == "any" {
+			d.refuse(n, "remote addresses: any is the peer at every address: write any alone, or addresses and host names")
+			p.any = true
+			return
+		}
 		if name := ok && fqdn(s) && !numeric(s); !name {
 			a, ok := d.address(n, "remote address")
 			if !ok {

@@ -25,7 +25,7 @@ func (d *decoder) config(n ast.Node, c *Config) {
 		may("umem", chooseInto(d, &p.UMEM, "umem", word("auto"), word("pages"), word("hugepages"))),
 		may("fail_closed", d.boolean(&p.FailClosed, "fail_closed")),
 		may("metrics", func(n ast.Node) { d.metrics(n, &c.Metrics) }),
-		may("control_user", func(n ast.Node) { c.ControlUser = d.name(n, "control_user") }),
+		may("control_user", func(n ast.Node) { c.ControlUser = d.controlUser(n) }),
 		may("priority", func(n ast.Node) { d.priority(n, &p.Priority) }),
 		may("policies", func(n ast.Node) { d.policies(n, &c.Policies) }),
 		may("idle", d.duration(&c.Idle, "idle", 0, forever)),
@@ -83,6 +83,15 @@ func (d *decoder) ports(into *[]string, what string) func(ast.Node) {
 			}
 		})
 	}
+}
+
+// controlUser reads a name. Whether this machine has that user is known at start.
+func (d *decoder) controlUser(n ast.Node) string {
+	name := d.name(n, "control_user")
+	if name == "root" {
+		d.refuse(n, "control_user root: the control process parses what strangers send, name an unprivileged user")
+	}
+	return name
 }
 
 func (d *decoder) workers(into *int) func(ast.Node) {

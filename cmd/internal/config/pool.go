@@ -92,14 +92,17 @@ func (d *decoder) addresses(n ast.Node, what string) (list []netip.Addr) {
 // openSides settles what stands where a child leaves a side out, and who begins:
 // no packet can ask for a tunnel before its end has an address.
 func (d *decoder) openSides(starts ast.Node, c *session.Connection) {
+	// What else is wrong may have kept version and Easy VPN from being settled.
+	client := c.VirtualIP || c.V1.EasyVPN
+	named := client && (c.Version == 1 || c.V1.EasyVPN)
 	local := false
 	for _, open := range d.open {
 		switch {
 		case open.key == "local" && c.V1.Extend:
 			d.problem(open.at, "a child lacks the key \"local\": in network-extension mode the server reaches what is behind us")
-		case open.key == "local" && c.VirtualIP:
+		case open.key == "local" && client:
 			local = true
-		case open.key == "remote" && c.V1.Config: // what the server names, else everything
+		case open.key == "remote" && named: // what the server names, else everything
 		case open.key == "remote" && c.Pool != nil:
 		default:
 			d.problem(open.at, "a child lacks the key %q", open.key)

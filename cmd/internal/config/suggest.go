@@ -4,7 +4,7 @@ import "fmt"
 
 // meant says which of words the operator probably wanted, or names them all.
 func meant(got string, words []string) string {
-	best, least := "", len(got)/3+1
+	best, least := "", min(len(got)/3+1, len(got)-2) // two characters are as meant, or it is no likeness
 	for _, w := range words {
 		if w == "" {
 			continue

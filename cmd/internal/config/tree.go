@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -95,7 +96,11 @@ func deep(source []byte) bool {
 func (d *decoder) syntax(err error) {
 	var s *yaml.SyntaxError
 	if errors.As(err, &s) && s.Token != nil && s.Token.Position != nil {
-		d.problem(position{s.Token.Position.Line, s.Token.Position.Column}, "%s", strings.TrimSpace(s.Message))
+		text := strings.TrimSpace(s.Message)
+		if strings.Contains(text, "'\t'") {
+			text = "a tab: YAML indents with blanks"
+		}
+		d.problem(position{s.Token.Position.Line, s.Token.Position.Column}, "%s", text)
 		return
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
@@ -107,7 +112,7 @@ func (d *decoder) syntax(err error) {
 func (d *decoder) object(n ast.Node, what string, fields ...field) {
 	values, ok := mapping(n)
 	if !ok {
-		d.refuse(n, "%s is %s, not a mapping of keys and values", what, kind(n))
+		d.refuse(n, "%s is %s, not a mapping of keys and values: write for example {%s: ...}", what, kind(n), example(fields))
 		return
 	}
 	seen := make(map[string]position)
@@ -126,6 +131,12 @@ func (d *decoder) object(n ast.Node, what string, fields ...field) {
 			d.refuse(n, "%s lacks the key %q", what, f.key)
 		}
 	}
+}
+
+// example is the key that a mapping needs, else its first.
+func example(fields []field) string {
+	i := slices.IndexFunc(fields, func(f field) bool { return f.required })
+	return fields[max(i, 0)].key
 }
 
 func (d *decoder) entry(v *ast.MappingValueNode, key, what string, fields []field) {
