@@ -158,6 +158,19 @@ func connection(t *testing.T, i int, start session.Start) session.Connection {
 			Remote: []sadb.Selector{sadb.PrefixSelector(netip.PrefixFrom(remote, 32))}}}}
 }
 
+// TestWaitsFor: traffic asks only for what has a policy before there is a tunnel.
+func TestWaitsFor(t *testing.T) {
+	known, open := connection(t, 1, session.StartTraffic), connection(t, 2, session.StartTraffic)
+	open.Children[0].Remote = nil // the server names it
+	e := newEngine()
+	e.Step(midnight, session.ConfigChanged{Connections: []session.Connection{known, open}})
+	for i, want := range []string{"waits for traffic", "waits for spindle up"} {
+		if got := e.Status(midnight).Connections[i].Reason; got != want {
+			t.Errorf("connection %d %s, want %s", i, got, want)
+		}
+	}
+}
+
 // TestOwnMistakesAreSaid: what cannot be started says why, in one line and in
 // the status.
 func TestOwnMistakesAreSaid(t *testing.T) {

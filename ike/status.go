@@ -49,11 +49,17 @@ func (c *connection) status(now time.Time) session.ConnectionStatus {
 		st.Reason = "waits for spindle up"
 	case c.conf.Start == session.StartNever || c.conf.Remote.Any():
 		st.Reason = "waits for the peer"
+	case !slices.ContainsFunc(c.conf.Children, asks) && c.conf.Pool == nil:
+		st.Reason = "waits for spindle up"
 	default:
 		st.Reason = "waits for traffic"
 	}
 	return st
 }
+
+// asks tells children whose policy stands without an SA, so that a packet can ask
+// for one: what the peer is to assign or to name is known only afterwards.
+func asks(c session.Child) bool { return len(c.Local) > 0 && len(c.Remote) > 0 }
 
 // heldUntil is the end of the last hold that has not passed.
 func (c *connection) heldUntil(now time.Time) (until time.Time) {

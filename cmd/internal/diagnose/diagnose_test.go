@@ -118,6 +118,7 @@ func TestVerdicts(t *testing.T) {
 		}), diagnose.BlackHole, "0x00000abc"},
 		{"waits for traffic", down(""), diagnose.WaitsForTraffic, ""},
 		{"dialled by hand", with(down(""), func(f *diagnose.Facts) { f.Connection.Start = "manual" }), diagnose.WaitsForUp, "spindle up"},
+		{"taken down, and no policy says what it carries", with(down(""), func(f *diagnose.Facts) { f.Policies = nil }), diagnose.WaitsForUp, "no packet can ask"},
 		{"user refused", down("peer refuses user or password (XAUTH; configuration keys: easyvpn.user, easyvpn.password)"), diagnose.Authentication, "password"},
 		{"proposals of IKEv1", down("no common proposal, first difference in encryption: x (configuration keys: ike, auth)"), diagnose.Proposals, ""},
 		{"waits for the peer", with(down(""), func(f *diagnose.Facts) { f.Hosts, f.Connection.Start = nil, "never" }), diagnose.WaitsForPeer, ""},

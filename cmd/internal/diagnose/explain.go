@@ -83,6 +83,9 @@ func Explain(f *Facts) api.Why {
 		why.Verdict = Up
 		why.Cause = "Nothing is wrong between the two gateways: the tunnel stands and nothing says that packets are lost."
 		why.Action = "If hosts still do not reach each other, look at their routes and firewalls behind the gateways."
+		if f.counted("drop_access_in")+f.counted("drop_access_out") > 0 {
+			why.Action = "If hosts still do not reach each other, look at the access lists here, which have denied packets, and at routes and firewalls behind the gateways."
+		}
 		return why
 	}
 	why.Verdict = Unknown

@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"fmt"
 	"time"
 
 	"spindle/cmd/internal/api"
@@ -99,6 +100,14 @@ func (f *Facts) installed() (list []api.ChildSA) {
 		}
 	}
 	return list
+}
+
+// count is a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // counted sums one counter over all sources.

@@ -62,7 +62,7 @@ func policy(f *Facts) finding {
 			cause:  fmt.Sprintf("The policy of %s/%s is shadowed: every packet for it matches %s, which stands before it in the configuration.", p.Conn, p.Child, p.Shadow),
 			action: fmt.Sprintf("Put %s/%s before %s in the configuration, or make the selectors of %s narrower.", p.Conn, p.Child, p.Shadow, p.Shadow)}
 	}
-	return finding{says: fmt.Sprintf("%d entries, none of them shadowed", len(f.Policies))}
+	return finding{says: count(len(f.Policies), "entry", "entries") + ", none shadowed"}
 }
 
 func ikeSA(f *Facts) finding {
@@ -114,9 +114,12 @@ func childSA(f *Facts) finding {
 	case len(f.Hosts) == 0 || c.Start == "never":
 		return finding{says: "none", verdict: WaitsForPeer,
 			cause: "The connection only answers, and the peer has not called.", action: "Bring the tunnel up on the peer, or write start: traffic here if the peer's address is known."}
+	case c.LastError == "" && len(f.Policies) == 0:
+		return finding{says: "none", verdict: WaitsForUp,
+			cause: "The tunnel was taken down, and what it carries is known only while it stands: no packet can ask for it.", action: "Type spindle up " + c.Name + "."}
 	case c.LastError == "":
 		return finding{says: "none", verdict: WaitsForTraffic,
-			cause:  "No packet for the tunnel has come to this gateway yet, and nobody asked for it.",
+			cause:  "The tunnel is down, and since then no packet for it has come to this gateway.",
 			action: "Send traffic that matches children.local and children.remote, or type spindle up " + c.Name + "."}
 	}
 	return finding{says: "none"}

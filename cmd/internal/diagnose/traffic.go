@@ -127,7 +127,7 @@ func worker(f *Facts) finding {
 			continue
 		}
 		w := &f.Workers[i]
-		all = append(all, fmt.Sprintf("%s is worker %d's, which has %d SA pairs and dropped %d of %d packets", c.Child, w.Worker, w.SAs, w.Dropped, w.Packets))
+		all = append(all, fmt.Sprintf("%s is worker %d's, which has %s and dropped %d of %d packets", c.Child, w.Worker, count(w.SAs, "SA pair", "SA pairs"), w.Dropped, w.Packets))
 	}
 	return finding{says: strings.Join(all, "; ")}
 }

@@ -48,7 +48,7 @@ func dataPath(f *Facts) finding {
 	if len(f.Workers) > 0 {
 		ports = f.Workers[0].Ports
 	}
-	return finding{says: fmt.Sprintf("%d workers; %s", len(f.Workers), strings.Join(ports, "; "))}
+	return finding{says: count(len(f.Workers), "worker", "workers") + "; " + strings.Join(ports, "; ")}
 }
 
 func route(f *Facts) finding {
