@@ -64,7 +64,7 @@ func Crypto(ctx context.Context, o CryptoOptions, done func(CryptoRow) error) er
 	for _, keyword := range o.Suites {
 		suite, ok := esp.Find(keyword)
 		if !ok {
-			return fmt.Errorf("unknown suite %q", keyword)
+			return unknownSuite(keyword)
 		}
 		for _, size := range o.Sizes {
 			for _, op := range o.Ops {

@@ -76,7 +76,7 @@ var PipelineNotMeasured = []string{
 func Pipeline(ctx context.Context, o PipelineOptions, done func(PipelineRow) error) error {
 	suite, ok := esp.Find(o.Suite)
 	if !ok {
-		return fmt.Errorf("unknown suite %q", o.Suite)
+		return unknownSuite(o.Suite)
 	}
 	machine := Fingerprint(o.Commit)
 	if len(o.Active) == 0 {
@@ -110,6 +110,10 @@ func Pipeline(ctx context.Context, o PipelineOptions, done func(PipelineRow) err
 }
 
 // implementation names whose cryptography a suite is.
+func unknownSuite(keyword string) error {
+	return fmt.Errorf("unknown suite %q: write it as in a configuration's esp, like aes256gcm16 or aes128-sha256", keyword)
+}
+
 func implementation(suite esp.Suite, c *esp.Crypto) string {
 	if strings.Contains(suite.Keyword, "gcm16") {
 		return c.String()

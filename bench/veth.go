@@ -72,7 +72,7 @@ const searchSteps = 7
 func Veth(ctx context.Context, o VethOptions, done func(VethRow) error) (err error) {
 	suite, ok := esp.Find(o.Suite)
 	if !ok {
-		return fmt.Errorf("unknown suite %q", o.Suite)
+		return unknownSuite(o.Suite)
 	}
 	if runtime.NumCPU() < 2 {
 		return errors.New("veth needs two CPUs: one for the worker, one for the generator")

@@ -25,8 +25,9 @@ func benchCompareCommand() *cobra.Command {
 		Short: "Spindle and its peers by turns on this machine, and their ratios",
 		Long: `Compare runs Spindle and, on the same packets or the same topology, what else a
 user could run: AES-GCM alone beside Intel's ipsec-mb, the pipeline beside DPDK's
-ipsec-secgw, with 4 KiB and with 2 MiB pages, and two gateways with strongSwan's kernel-libipsec, wireguard-go and plain
-kernel forwarding. Everything is repeated by turns; the least of it is compared, or the medians.
+ipsec-secgw, with 4 KiB and with 2 MiB pages, and two gateways with strongSwan's
+kernel-libipsec, wireguard-go and plain kernel forwarding. Everything is repeated
+by turns; the least of it is compared, or the medians.
 It installs and builds the peers from Debian's packages and the Go module proxy.
 What cannot run is named with the reason.`,
 		Example: `  spindle bench compare

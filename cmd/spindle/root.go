@@ -84,6 +84,9 @@ func noArguments(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	if c.Flags().Lookup("config") != nil {
+		return usagef("%s takes no argument, not %q: a configuration is named by --config FILE", c.CommandPath(), args[0])
+	}
 	if !c.HasAvailableSubCommands() {
 		return usagef("%s takes no argument, not %q", c.CommandPath(), args[0])
 	}

@@ -22,11 +22,11 @@ func showCrypto() *cobra.Command {
 	}
 	isakmp := &cobra.Command{Use: "isakmp", Short: "IKE, either version", Args: noArguments, RunE: needsCommand}
 	isakmp.AddCommand(
-		cryptoWord("sa [detail]", "IKE security associations", 0, isakmpSAs.show),
-		cryptoWord("peers [ADDR] [detail]", "Peers and how alive they are", 1, isakmpPeers.show))
+		cryptoWord("isakmp sa", "[detail]", "IKE security associations", 0, isakmpSAs.show),
+		cryptoWord("isakmp peers", "[ADDR] [detail]", "Peers and how alive they are", 1, isakmpPeers.show))
 	ipsec := &cobra.Command{Use: "ipsec", Short: "ESP", Args: noArguments, RunE: needsCommand}
-	ipsec.AddCommand(cryptoWord("sa [ADDR]", "IPsec security associations with their traffic", 1, ipsecSAs.show))
-	c.AddCommand(isakmp, ipsec, cryptoWord("session [ADDR]", "Each peer with its IKE and IPsec SAs", 1, showSession))
+	ipsec.AddCommand(cryptoWord("ipsec sa", "[ADDR]", "IPsec security associations with their traffic", 1, ipsecSAs.show))
+	c.AddCommand(isakmp, ipsec, cryptoWord("session", "[ADDR]", "Each peer with its IKE and IPsec SAs", 1, showSession))
 	return c
 }
 
@@ -40,12 +40,13 @@ type cryptoView struct {
 }
 
 // cryptoWord is a command that takes "detail" and, if it may, the address of a peer.
-func cryptoWord(use, short string, addresses int, show func(*cryptoView) error) *cobra.Command {
-	name, _, _ := strings.Cut(use, " ")
+// path is what to type after show crypto.
+func cryptoWord(path, arguments, short string, addresses int, show func(*cryptoView) error) *cobra.Command {
+	words := strings.Fields(path)
 	return &cobra.Command{
-		Use:     use,
+		Use:     words[len(words)-1] + " " + arguments,
 		Short:   short,
-		Example: "  spindle show crypto … " + name,
+		Example: "  spindle show crypto " + path,
 		Args: func(c *cobra.Command, args []string) error {
 			_, err := viewOf(c, args, addresses)
 			return err

@@ -101,6 +101,10 @@ func showSession(v *cryptoView) error {
 	if v.json {
 		return printJSON(w, list)
 	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "there are no sessions")
+		return err
+	}
 	fmt.Fprintln(w, "Crypto session current status")
 	for i := range list {
 		printSession(w, &list[i])

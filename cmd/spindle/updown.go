@@ -106,7 +106,7 @@ func downCommand() *cobra.Command {
 }
 
 func rekeyCommand() *cobra.Command {
-	return targetCommand("rekey", "Replace the keys of a connection's IKE SA or of one child, in IKEv2", "being rekeyed", (*api.Client).Rekey)
+	return targetCommand("rekey", "Replace the keys of a connection's IKE SA, or of one child, now", "being rekeyed", (*api.Client).Rekey)
 }
 
 func targetCommand(name, short, done string, act func(*api.Client, context.Context, api.Target) error) *cobra.Command {
