@@ -5,8 +5,8 @@
 // sockets, reports to the control process) and Server, which does what the
 // control process asks for.
 //
-// A packet travels Worker.process, then inbound.go and forward.go, or outbound.go;
-// an SA is touched by its owner worker alone, to which handoff.go brings packets.
+// A packet travels transit.go, which says what happens to a whole batch, find.go,
+// then inbound.go and forward.go, or outbound.go; an SA is touched by its owner worker alone, to which handoff.go brings packets.
 // Every packet ends in one packet.Verdict, which is counted.
 //
 // It never speaks IKE, keeps no key beside the SAs, waits for nothing and
