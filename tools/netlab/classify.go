@@ -79,6 +79,7 @@ func classify(mapFD int, protected []netip.Prefix) asm.Instructions {
 		asm.JEq.Imm(asm.R0, 0x88a8, classClear.label()),
 		asm.Ja.Label(classOther.label()))
 	c.ipv4(protected)
+	c.icmp()
 	c.ipv6(protected)
 	c.udp()
 	for k := classESP; k < classes; k++ {
@@ -110,8 +111,24 @@ func (c *classifier) ipv4(protected []netip.Prefix) {
 		asm.LoadAbs(23, asm.Byte),
 		asm.JEq.Imm(asm.R0, 50, classESP.label()),
 		asm.JEq.Imm(asm.R0, 17, "udp"),
+		asm.JEq.Imm(asm.R0, 1, "icmp"),
 		asm.JNE.Imm(asm.R0, 2, classClear.label()), // IGMP is the host's own noise
 		asm.LoadAbs(30, asm.Byte), asm.JEq.Imm(asm.R0, 224, classMulticast.label()),
+		asm.Ja.Label(classClear.label()))
+}
+
+// icmp tells what a host says of IKE while no gateway runs on it, port unreachable
+// about UDP 500 or 4500, from all else.
+func (c *classifier) icmp() {
+	c.label("icmp", asm.LoadInd(asm.R0, asm.R8, 0, asm.Half)) // type and code
+	c.add(asm.JNE.Imm(asm.R0, 0x0303, classClear.label()),
+		asm.LoadInd(asm.R0, asm.R8, 8, asm.Byte), // the quoted header
+		asm.JNE.Imm(asm.R0, 0x45, classClear.label()),
+		asm.LoadInd(asm.R0, asm.R8, 8+9, asm.Byte),
+		asm.JNE.Imm(asm.R0, 17, classClear.label()),
+		asm.LoadInd(asm.R0, asm.R8, 8+20+2, asm.Half),
+		asm.JEq.Imm(asm.R0, 500, classOther.label()),
+		asm.JEq.Imm(asm.R0, 4500, classOther.label()),
 		asm.Ja.Label(classClear.label()))
 }
 

@@ -48,6 +48,12 @@ func udp(src, dst uint16, payload ...byte) []byte {
 	return append(append(b, 0, 0), payload...)
 }
 
+// unreachable is ICMP's port unreachable about a packet of UDP.
+func unreachable(t *testing.T, payload []byte, options ...ipv4Option) []byte {
+	quoted := v4(t, 17, payload, options...)[14:]
+	return append([]byte{3, 3, 0, 0, 0, 0, 0, 0}, quoted...)
+}
+
 // Every class of frame, counted exactly, by its own class only.
 func TestCounterClasses(t *testing.T) {
 	q := newQuiet(t)
@@ -84,6 +90,10 @@ func TestCounterClasses(t *testing.T) {
 		{"to a protected address", "clear", v4(t, 17, udp(500, 500, ike...), toInside)},
 		{"TCP", "clear", v4(t, 6, make([]byte, 20))},
 		{"ICMP", "clear", v4(t, 1, make([]byte, 8))},
+		{"no IKE here", "other", v4(t, 1, unreachable(t, udp(500, 500, ike...)))},
+		{"no IKE here, on 4500", "other", v4(t, 1, unreachable(t, udp(4500, 4500, ike...)))},
+		{"port unreachable", "clear", v4(t, 1, unreachable(t, udp(5000, 5001, 1, 2, 3)))},
+		{"TCP port unreachable", "clear", v4(t, 1, unreachable(t, make([]byte, 20), func(ip *layers.IPv4) { ip.Protocol = 6 }))},
 		{"IGMP", "multicast", v4(t, 2, make([]byte, 8), func(ip *layers.IPv4) { ip.DstIP = net.IP{224, 0, 0, 22} })},
 		{"ESP over IPv6", "esp", v6(t, 50, esp, r6, r8)},
 		{"ESP over IPv6 to a protected address", "clear", v6(t, 50, esp, r6, "2001:db8:8::8")},
