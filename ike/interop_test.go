@@ -350,8 +350,9 @@ func (s *swan) load(t *testing.T) {
 			t.Logf("strongSwan:\n%s", tail(log, 12000))
 		}
 	})
-	for range 100 {
-		if _, err := os.Stat(filepath.Join(s.dir, "a.vici")); err == nil {
+	for range 100 { // the socket is there before anybody listens on it
+		if c, err := net.Dial("unix", filepath.Join(s.dir, "a.vici")); err == nil {
+			c.Close()
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
