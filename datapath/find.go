@@ -10,10 +10,11 @@ import (
 // takes as long as to encrypt a packet. So it goes through the batch once for each
 // step from pointer to pointer, and asks in each for what the next one reads.
 func (w *Worker) find(packets []transit) {
+	last := -1
 	for i := range packets {
 		switch t := &packets[i]; t.side {
 		case outward:
-			w.foresee(t)
+			last = w.foresee(t, last)
 		case inward:
 			t.verdict = t.strip()
 		}
@@ -22,11 +23,14 @@ func (w *Worker) find(packets []transit) {
 	w.fetchKeys(packets)
 }
 
-// foresee asks for the flow's place.
-func (w *Worker) foresee(t *transit) {
+// foresee asks for the flow's place, unless it was the last one as well.
+func (w *Worker) foresee(t *transit, last int) int {
 	t.flow = keyOf(&t.header, t.ip)
 	t.place = w.flows.place(&t.flow)
-	prefetch.Of(&w.flows.slots[t.place])
+	if t.place != last {
+		prefetch.Of(&w.flows.slots[t.place])
+	}
+	return t.place
 }
 
 // findSAs asks for the SAs. Those of one flow come one after the other as a rule,

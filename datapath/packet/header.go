@@ -124,37 +124,38 @@ func Length(b []byte) (int, Verdict) {
 //	|                           Options                             |
 //	+---------------------------------------------------------------+
 func (h *Header) parseIPv4(b []byte) Verdict {
-	header := int(b[0]&15) * 4
+	ip, header := (*[IPv4Len]byte)(b), int(b[0]&15)*4
+	acc := headerSum(ip)
+	if header != IPv4Len {
+		acc = sum(b[IPv4Len:header], acc)
+	}
 	// RFC 1812 §5.2.2: a router MUST verify the IP header checksum.
-	if fold(headerSum(b[:header])) != 0xffff {
+	if fold(acc) != 0xffff {
 		return DropChecksum
 	}
-	frag := binary.BigEndian.Uint16(b[6:])
+	frag := binary.BigEndian.Uint16(ip[6:])
 	more, offset := frag&0x2000 != 0, int(frag&0x1fff)*8
 	if reassemblesTooLong(more, offset, len(b)-header) {
 		return DropMalformed
 	}
-	src, dst, opaque, v := parsePorts(b[9], offset, b[header:])
+	src, dst, opaque, v := parsePorts(ip[9], offset, b[header:])
 	if v != Pass {
 		return v
 	}
 	// Field by field: what is composed elsewhere would be copied through memory.
-	h.Src, h.Dst = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
+	h.Src, h.Dst = netip.AddrFrom4([4]byte(ip[12:16])), netip.AddrFrom4([4]byte(ip[16:20]))
 	h.SrcPort, h.DstPort = src, dst
-	h.Protocol, h.Version, h.TOS, h.TTL = b[9], 4, b[1], b[8]
+	h.Protocol, h.Version, h.TOS, h.TTL = ip[9], 4, ip[1], ip[8]
 	h.DF, h.Fragment, h.More, h.Opaque = frag&0x4000 != 0, more || offset != 0, more, opaque
-	h.FragmentOffset, h.ID = offset, uint32(binary.BigEndian.Uint16(b[4:]))
+	h.FragmentOffset, h.ID = offset, uint32(binary.BigEndian.Uint16(ip[4:]))
 	h.Length, h.Payload = len(b), header
 	return Pass
 }
 
-// headerSum is sum for an IPv4 header. Nearly all are five words long, of which
+// headerSum is sum for an IPv4 header without its options: five words, of which
 // none can carry out of 64 bits.
-func headerSum(b []byte) uint64 {
-	if len(b) != IPv4Len {
-		return sum(b, 0)
-	}
-	x, y := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+func headerSum(b *[IPv4Len]byte) uint64 {
+	x, y := binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:16])
 	return x>>32 + x&0xffffffff + y>>32 + y&0xffffffff + uint64(binary.BigEndian.Uint32(b[16:]))
 }
 
