@@ -25,7 +25,7 @@ func (w *Worker) find(packets []transit) {
 
 // foresee asks for the flow's place, unless it was the last one as well.
 func (w *Worker) foresee(t *transit, last int) int {
-	t.flow = keyOf(&t.header, t.ip)
+	t.flow.read(&t.header, t.ip)
 	t.place = w.flows.place(&t.flow)
 	if t.place != last {
 		prefetch.Of(&w.flows.slots[t.place])

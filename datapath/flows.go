@@ -57,16 +57,18 @@ func (f *flows) fit(policies int) {
 	f.shift = 64 - bits.TrailingZeros(uint(n))
 }
 
-// keyOf is that of a packet whose header was parsed into h.
-func keyOf(h *packet.Header, ip []byte) (k flowKey) {
+// read is for a packet whose header was parsed into h. It writes each word once,
+// where it belongs: a key that is handed over is copied right after it was written,
+// in longer words, and the processor waits for the shorter ones.
+func (k *flowKey) read(h *packet.Header, ip []byte) {
 	k.rest = uint64(h.SrcPort)<<48 | uint64(h.DstPort)<<32 | uint64(h.Protocol)<<8 | uint64(h.Version)
 	if h.Version == 4 {
-		k.src.low, k.dst.low = uint64(binary.LittleEndian.Uint32(ip[12:])), uint64(binary.LittleEndian.Uint32(ip[16:]))
-		return k
+		k.src = address{low: uint64(binary.LittleEndian.Uint32(ip[12:]))}
+		k.dst = address{low: uint64(binary.LittleEndian.Uint32(ip[16:]))}
+		return
 	}
 	k.src = address{binary.LittleEndian.Uint64(ip[8:]), binary.LittleEndian.Uint64(ip[16:])}
 	k.dst = address{binary.LittleEndian.Uint64(ip[24:]), binary.LittleEndian.Uint64(ip[32:])}
-	return k
 }
 
 // place is where a flow stands, or shortly before it. It multiplies by an odd

@@ -32,8 +32,8 @@ func (o *Outbound) Sealed(inner []byte) int {
 	if v != packet.Pass {
 		return 0
 	}
-	l, v := o.measure(o.outer.Load(), inner[:n])
-	if v != packet.Pass {
+	var l layout
+	if o.measure(&l, o.outer.Load(), inner[:n]) != packet.Pass {
 		return 0
 	}
 	return l.total

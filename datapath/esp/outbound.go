@@ -95,17 +95,18 @@ type layout struct {
 	total int
 }
 
-// measure lays a packet out, which is as long as it says.
-func (o *Outbound) measure(t *outer, inner []byte) (l layout, v packet.Verdict) {
+// measure lays a packet out, which is as long as it says, in an empty layout. One
+// that is handed over would be copied before its words are through to memory.
+func (o *Outbound) measure(l *layout, t *outer, inner []byte) (v packet.Verdict) {
 	l.head, l.next = int(t.n), nextHeader(inner)
 	if o.transport {
 		if l.at, l.next, v = packet.TransportESP(inner); v != packet.Pass {
-			return l, v
+			return v
 		}
 		l.head = l.at + t.encap()
 	}
 	l.resize(o.suite, len(inner))
-	return l, packet.Pass
+	return packet.Pass
 }
 
 // resize completes the layout of n bytes for the fill that it has.
@@ -140,8 +141,8 @@ func (o *Outbound) Seal(dst, inner []byte, now int64) (int, packet.Verdict) {
 	}
 	inner = inner[:n]
 	t := o.outer.Load()
-	l, v := o.measure(t, inner)
-	if v != packet.Pass {
+	var l layout
+	if v := o.measure(&l, t, inner); v != packet.Pass {
 		return 0, o.drop(v)
 	}
 	if o.tfc > 0 {
