@@ -37,6 +37,7 @@ func TestBaseIsGood(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	for _, c := range []struct{ name, old, new, want string }{
 		{"unknown key", "idle: 120s", "idel: 120s", `F:13:9: unknown key "idel" in a child: did you mean "idle"?`},
+		{"letters swapped in a short key", "idle: 120s", "eps: [aes128gcm16]", `F:13:9: unknown key "eps" in a child: did you mean "esp"?`},
 		{"unknown key, no likeness", "inside: [eth2]", "colour: red",
 			`F:2:1: unknown key "colour" in the configuration: write outside, inside, workers, cpus, xdp, umem, fail_closed, metrics, control_user, priority, policies, idle or connections`},
 		{"key twice", "inside: [eth2]", "outside: [eth2]", `F:2:1: "outside" stands twice in the configuration: first at 1:1`},

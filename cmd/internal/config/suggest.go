@@ -19,25 +19,29 @@ func meant(got string, words []string) string {
 	return "write " + alternatives(words)
 }
 
-// distance is Levenshtein's, bytes for characters: keys are ASCII.
+// distance is how many letters were left out, put in, mistaken or swapped with
+// the next one (optimal string alignment); bytes for characters: keys are ASCII.
 func distance(a, b string) int {
 	const longest = 64
 	if len(a) > longest || len(b) > longest {
 		return longest
 	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	var older, old, row [longest + 1]int
+	for j := range len(b) {
+		row[j+1] = j + 1
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		older, old = old, row
 		row[0] = i + 1
 		for j := range len(b) {
 			cost := 1
 			if a[i] == b[j] {
 				cost = 0
 			}
-			diagonal, row[j+1] = row[j+1], min(row[j]+1, row[j+1]+1, diagonal+cost)
+			row[j+1] = min(row[j]+1, old[j+1]+1, old[j]+cost)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], older[j-1]+1)
+			}
 		}
 	}
 	return row[len(b)]
