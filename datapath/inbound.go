@@ -91,7 +91,9 @@ func (t *transit) spi() sadb.SPI { return sadb.SPI(binary.BigEndian.Uint32(t.bod
 // open is steps 4 to 8. What Open itself drops it counts itself.
 func (w *Worker) open(t *transit) packet.Verdict {
 	sa := t.sa
-	w.note(&sa.bounds, sa)
+	if !sa.touched {
+		w.note(&sa.bounds, sa)
+	}
 	if sa.ended(&sa.Counters) {
 		return sa.refuse(packet.DropLifetime)
 	}

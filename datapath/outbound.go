@@ -49,7 +49,9 @@ func let(p *sadb.Policy, t *transit) bool {
 
 // protect is steps 5 to 10.
 func (w *Worker) protect(sa *outboundSA, t *transit) packet.Verdict {
-	w.note(&sa.bounds, sa)
+	if !sa.touched {
+		w.note(&sa.bounds, sa)
+	}
 	if sa.ended(&sa.Counters) {
 		return sa.refuse(packet.DropLifetime)
 	}

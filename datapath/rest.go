@@ -144,11 +144,9 @@ func (w *Worker) publish() {
 // changedSAs bounds the list of SAs with news; a full list is published at once.
 const changedSAs = 256
 
-// note puts an SA on the list of those with something to publish.
+// note puts an SA that is not touched on the list of those with something to
+// publish. The caller asks, for whom it costs no call.
 func (w *Worker) note(b *bounds, sa news) {
-	if b.touched {
-		return
-	}
 	if len(w.changed) == cap(w.changed) {
 		w.publish()
 	}
