@@ -121,7 +121,7 @@ func TestGatewaysThatProtectThemselves(t *testing.T) {
 			b.ping(b.R6, b.R6Addr, b.R8Addr, 5)
 			before, err := b.wire.Read()
 			check(t, err)
-			out, err := b.A.Run(t.Context(), "ping", "-M", "dont", "-c", "5", "-i", "0.02", "-W", "5", "-s", "1472", b.B4.String())
+			out, err := b.A.Run(t.Context(), "ping", "-M", "dont", "-c", "5", "-i", "0.02", "-w", "5", "-s", "1472", b.B4.String())
 			if err != nil || !strings.Contains(out, " 0% packet loss") {
 				t.Errorf("fragments of ESP: %s: %v", out, err)
 			}

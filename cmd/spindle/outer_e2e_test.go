@@ -60,7 +60,7 @@ func TestOuterPackets(t *testing.T) {
 	ping := func(from *netlab.NS, to netip.Addr, words ...string) func() {
 		return func() {
 			b.t.Helper()
-			out, err := from.Run(t.Context(), append(append([]string{"ping", "-c", "5", "-i", "0.05", "-W", "5"}, words...), to.String())...)
+			out, err := from.Run(t.Context(), append(append([]string{"ping", "-c", "5", "-i", "0.05", "-w", "5"}, words...), to.String())...)
 			if err != nil || !strings.Contains(out, " 0% packet loss") {
 				b.t.Errorf("ping %v: %s: %v", words, out, err)
 			}

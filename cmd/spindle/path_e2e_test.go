@@ -92,7 +92,7 @@ func TestClearPacketsDoNotEnter(t *testing.T) {
 	}
 	b.ping(b.R8, b.R8Addr, b.R6Addr, 3)
 	// R8's address on the inside is in no policy.
-	if out, err := b.R8.Run(t.Context(), "ping", "-c", "3", "-i", "0.02", "-W", "2", "-I", "10.8.8.1", b.A4.String()); err != nil || !strings.Contains(out, " 0% packet loss") {
+	if out, err := b.R8.Run(t.Context(), "ping", "-c", "3", "-i", "0.02", "-w", "5", "-I", "10.8.8.1", b.A4.String()); err != nil || !strings.Contains(out, " 0% packet loss") {
 		t.Errorf("unprotected traffic: %s: %v", out, err)
 	}
 	if n := dropped(); n != sent {

@@ -138,7 +138,7 @@ func TestPacketsThatDoNotFit(t *testing.T) {
 			b.up()
 			// First without DF: host A does not know the MTU yet, so R6 has to fragment.
 			for _, size := range []int{1400, 1472, 4000} {
-				out, err := b.A.Run(t.Context(), "ping", "-M", "dont", "-c", "3", "-i", "0.02", "-W", "5", "-s", fmt.Sprint(size), b.B4.String())
+				out, err := b.A.Run(t.Context(), "ping", "-M", "dont", "-c", "3", "-i", "0.02", "-w", "5", "-s", fmt.Sprint(size), b.B4.String())
 				if err != nil || !strings.Contains(out, " 0% packet loss") {
 					t.Errorf("without DF: %s: %v", out, err)
 				}
